@@ -62,7 +62,7 @@ def main() -> int:
         return anyio.run(run, proxy, cache, arguments.only)
     # The checks need the SDK, so run this file again in the interpreter that has it.
     try:
-        python = install(cache)
+        python = install(cache, arguments.only)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"interop: cannot install the clients or servers: {error}", file=sys.stderr)
         return 2
@@ -71,8 +71,8 @@ def main() -> int:
     return subprocess.run(command).returncode
 
 
-def install(cache: Path) -> Path:
-    """Installs missing clients and servers into `cache`. Returns its python."""
+def install(cache: Path, only: str) -> Path:
+    """Installs missing clients and servers into `cache`, as far as `only` needs them. Returns its python."""
     python = cache / "venv" / "bin" / "python"
     imports = "from mcp import Client; import mcp_server_git, fastmcp"
     if not python.exists() or subprocess.run([python, "-c", imports], capture_output=True).returncode:
@@ -82,15 +82,23 @@ def install(cache: Path) -> Path:
         npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
         subprocess.run([*npm, "--prefix", cache, *NODE_PACKAGES], check=True)
     clients = cache / "clients"
-    if not all((clients / "node_modules" / package / "package.json").exists() for package in CLIENT_PACKAGES):
+    has_clients = all((clients / "node_modules" / package / "package.json").exists() for package in CLIENT_PACKAGES)
+    if needs_clients(only) and not has_clients:
         clients.mkdir(exist_ok=True)
         npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
         subprocess.run([*npm, "--prefix", clients, *CLIENT_PACKAGES], check=True)
     return python
 
 
+def needs_clients(only: str) -> bool:
+    sys.dont_write_bytecode = True
+    from interop import clients
+
+    return any(only in f"{clients.__name__}.{section.__name__}" for section in clients.SECTIONS)
+
+
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, clients, eras, everything, filesystem, git, restarts, same, typescript, urls
+    from interop import at_once, clients, eras, everything, filesystem, git, prefix, restarts, same, typescript, urls
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -98,7 +106,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     sys.stdout.reconfigure(line_buffering=True)
     checks = Checks()
     print(f"# {versions(proxy, cache)}")
-    parts = [filesystem, everything, git, same, eras, urls, at_once, typescript]
+    parts = [filesystem, everything, git, same, prefix, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
     parts += [over_http_again, over_http_typescript, restarts, clients]
     for part in parts:
@@ -146,7 +154,8 @@ def versions(proxy: Path, cache: Path) -> str:
     found = [said.strip() or proxy.name]
     found += [f"{package} {version(package)}" for package in PYTHON_PACKAGES]
     found += [f"{package} {of_node(package)}" for package in NODE_PACKAGES]
-    found += [f"{package} {of_node(package, cache / 'clients')}" for package in CLIENT_PACKAGES]
+    if (cache / "clients").exists():
+        found += [f"{package} {of_node(package, cache / 'clients')}" for package in CLIENT_PACKAGES]
     return ", ".join(found)
 
 

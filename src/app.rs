@@ -28,7 +28,7 @@ use crate::evidence::record::Origin;
 use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
-use crate::http::outbound::{HttpServer, HttpServerError, Login, Surroundings};
+use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
@@ -345,7 +345,7 @@ impl Starter {
     /// Lets the HTTP client log in if the server requires it.
     fn enable_login(&mut self, stderr: &Stderr) {
         let login = |url| {
-            let surroundings = Surroundings {
+            let environment = LoginEnvironment {
                 folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
                 stderr: stderr.clone(),
@@ -353,7 +353,7 @@ impl Starter {
                 document: (self.config.client_id_metadata_url.as_ref())
                     .map(|url| url.as_str().to_owned()),
             };
-            Login::new(url, surroundings)
+            Login::new(url, environment)
         };
         self.http_server = self
             .http_server

@@ -273,7 +273,7 @@ export async function underAFinger(world, checks) {
   await pause(STALE);
   await checks.equal("… and moves nothing", await middle(button(items(page, "second"), "Deny")), at);
   agent.withdraw(calls.second);
-  await checks.comes("a withdrawn call leaves a gap", async () => (await items(page, "second").innerText()).includes("taken back"));
+  await checks.comes("a withdrawn call leaves a gap", async () => (await items(page, "second").innerText()).includes("withdrawn before"));
   await pause(STALE);
   await tap();
   await pause(300);

@@ -31,7 +31,7 @@ export async function passphrase(world, checks) {
   await field.fill("wrong");
   await aimAt(button(item, "Deny"));
   await button(item, "Deny").click();
-  await checks.comes("a wrong passphrase is reported", () => item.getByText(/not the passphrase/).isVisible(), () => item.innerText(), SLOW);
+  await checks.comes("a wrong passphrase is reported", () => item.getByText(/Wrong passphrase/).isVisible(), () => item.innerText(), SLOW);
   await checks.equal("… and the reason is kept", await item.locator("[name=reason]").inputValue(), "because I say so");
   await checks.equal("… and the field is empty", await field.inputValue(), "");
   await checks.check("… and nothing is decided", first.isOpen && agent.decisions().length === 0);
@@ -65,7 +65,7 @@ export async function passphrase(world, checks) {
   await checks.check("… and keeps it again", (await required()) === null);
   await items(page, "errands").locator("[name=passphrase]").fill("wrong");
   await press(items(page, "errands"), "Deny");
-  await checks.comes("a wrong passphrase decides nothing", () => items(page, "errands").getByText(/not the passphrase/).isVisible(), undefined, SLOW);
+  await checks.comes("a wrong passphrase decides nothing", () => items(page, "errands").getByText(/Wrong passphrase/).isVisible(), undefined, SLOW);
   await checks.check("… and makes the page forget the right one", (await required()) !== null && fourth.isOpen);
   await items(page, "errands").locator("[name=passphrase]").fill(PASSPHRASE);
   await approve(items(page, "errands"));
@@ -82,7 +82,7 @@ export async function passphrase(world, checks) {
   await form.locator("[name=passphrase]").fill("wrong again");
   await aimAt(button(form, "Deny"));
   await button(form, "Deny").click({ noWaitAfter: true });
-  await checks.comes("the item's page reports a wrong passphrase", () => page.getByText(/not the passphrase/).isVisible(), undefined, SLOW);
+  await checks.comes("the item's page reports a wrong passphrase", () => page.getByText(/Wrong passphrase/).isVisible(), undefined, SLOW);
   await checks.equal("… and the reason is kept", await form.locator("[name=reason]").inputValue(), "keep it, please");
   await form.locator("[name=passphrase]").fill(PASSPHRASE);
   await aimAt(button(form, "Deny"));

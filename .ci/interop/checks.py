@@ -76,6 +76,19 @@ class Setting:
         upstream = ["--upstream", str(config), "--audit-log", str(log), "--engine", "elicitation"]
         return [str(self.proxy), *upstream, *flags], log
 
+    def prefixed(self, server: list[str], *flags: str) -> tuple[list[str], Path]:
+        """Returns the command of a proxy that guards this command without a config file, and its audit log."""
+        command, log = self.alone(*flags)
+        return [*command, "--", *server], log
+
+    def alone(self, *flags: str) -> tuple[list[str], Path]:
+        """Returns the command of a proxy without a config file, and the path of its own audit log."""
+        self.logs += 1
+        config = self.place / "config.json"
+        config.write_text(json.dumps({"approvalProxy": ANSWERS_AT_ONCE | {"engines": ["elicitation"]}}))
+        log = self.place / f"audit-{self.logs}.jsonl"
+        return [str(self.proxy), "--config", str(config), "--audit-log", str(log), *flags], log
+
     @contextlib.asynccontextmanager
     async def session(self, command: list, human=None, **callbacks):
         """Yields an initialized session of the SDK. `.hello` is the server's first answer."""

@@ -81,18 +81,23 @@ def compare(checks: Checks, setting: Setting, server: str, requests: list, revis
     setting.server, setting.direct = server, setting.servers[server]
     for revision in revisions:
         command, log = setting.proxied("--mode", "none")
-        answers = []
-        for way in (setting.direct, command):
-            (setting.files / "poem.txt").write_text("one\ntwo\n")
-            answers.append(exchange(way, revision, requests))
-        direct, proxied = answers
-        lines = [line for request in requests_of(revision, requests) for line in direct[request]]
-        differences = [request for request in direct if direct[request] != proxied[request]]
-        found = [(request, proxied[request], direct[request]) for request in differences[:2]]
-        sentence = f"{server} in {revision}: {len(lines)} lines are the same, byte by byte"
-        checks.check(sentence, not differences and len(lines) >= len(requests), found or lines)
+        compare_ways(checks, setting, server, (setting.direct, command), revision, requests)
         called = [params["name"] for method, params in requests if method == "tools/call"]
         checks.equal(f"{server} in {revision}: each call has a record", [d["tool"] for d in decisions(log)], called)
+
+
+def compare_ways(checks: Checks, setting: Setting, what: str, ways: tuple, revision: str, requests: list) -> None:
+    """Compares the answers of a server and of a proxy in front of it."""
+    answers = []
+    for way in ways:
+        (setting.files / "poem.txt").write_text("one\ntwo\n")
+        answers.append(exchange(way, revision, requests))
+    direct, proxied = answers
+    lines = [line for request in requests_of(revision, requests) for line in direct[request]]
+    differences = [request for request in direct if direct[request] != proxied[request]]
+    found = [(request, proxied[request], direct[request]) for request in differences[:2]]
+    sentence = f"{what} in {revision}: {len(lines)} lines are the same, byte by byte"
+    checks.check(sentence, not differences and len(lines) >= len(requests), found or lines)
 
 
 def requests_of(revision: str, requests: list) -> list[str]:

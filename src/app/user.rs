@@ -6,8 +6,8 @@ use crate::config::{Resolved, Target};
 use crate::engines::inbox::identity::{Credentials, Identity, ServerIdentity};
 use crate::gate::Engine;
 
-/// Returns the identity of the user and the server, for parked questions that outlive their session. `None` if there
-/// are none: without the inbox, without a folder for them, or if any process can connect as a client.
+/// Returns the identity of the user and the server, for parked questions that outlive their session. `None` if no
+/// question may outlive its session: there is no inbox or no state folder, or any process can connect as a client.
 pub(super) fn identity(config: &Resolved) -> Option<Identity> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine == Engine::INBOX)?;

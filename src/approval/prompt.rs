@@ -114,11 +114,6 @@ impl PromptText<'_> {
         lines.add(format_args!(
             "Server {server}, {the_tool} {tool}, risk {risk}"
         ));
-        let (reason, hints) = (&request.why, &request.hints);
-        match hints.is_empty() {
-            true => lines.add(format_args!("Why: {reason}")),
-            false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
-        }
         if is_cut {
             let digest = request.digest;
             lines.add(match self.inbox_shows_all {
@@ -129,7 +124,13 @@ impl PromptText<'_> {
             });
             lines.add(format_args!("SHA-256 of the whole call: {digest}"));
         }
+        // The arguments come as early as possible: Claude Code 2.1.332 shows only the first three rows of a form's text.
         lines.0.push_str(&shown);
+        let (reason, hints) = (&request.why, &request.hints);
+        match hints.is_empty() {
+            true => lines.add(format_args!("Why: {reason}")),
+            false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
+        }
         if let Some(description) = &request.description {
             let text = code_span(description, description_limit(description));
             lines.add(format_args!("The server says: {text}"));

@@ -151,6 +151,20 @@ mod tests {
         assert_eq!(sealer.open(&sealed).unwrap().upstream, Some(worst));
     }
 
+    // Computed with the Python package `blake3`, an implementation of its own.
+    #[test]
+    fn a_sealed_state_is_what_another_implementation_computes() {
+        let state = RequestState {
+            call: "c0".to_owned(),
+            ..state(Some("theirs"))
+        };
+        let sealed = "eyJub25jZSI6IjAwMTEyMjMzNDQ1NTY2Nzc4ODk5YWFiYmNjZGRlZWZmIiwiY2FsbCI6ImMwIiwiZXhwaXJlc19tcyI6NSwidXBzdHJl\
+            YW0iOiJ0aGVpcnMifQ.dRjnnDUiyDqX1btjHSFy_z5nnM2o5yUw8JuKwFuCZQg";
+        let sealer = Sealer::new(&[1; 32], "db");
+        assert_eq!(sealer.seal(&state), sealed);
+        assert_eq!(sealer.open(sealed), Some(state));
+    }
+
     #[test]
     fn a_state_is_valid_for_its_call_until_it_expires() {
         let state = state(None);

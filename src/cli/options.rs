@@ -43,8 +43,7 @@ pub(super) struct ProxyOptions {
     ///
     /// For example X-Api-Key=NOTES_KEY. A variable that is not set or empty is an error
     #[arg(long, value_name = "HEADER=VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
-    #[arg(value_parser = header_variable)]
-    header_env: Vec<(String, String)>,
+    header_env: Vec<String>,
 
     /// Send the server of --url the bearer token in this environment variable
     #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
@@ -84,7 +83,12 @@ impl ProxyOptions {
             },
             (None, Some(url)) => ServerChoice::Url {
                 url,
-                headers: self.header_env,
+                // `check_server` lets no others out.
+                headers: (self
+                    .header_env
+                    .iter()
+                    .filter_map(|text| header_variable(text)))
+                .collect(),
                 bearer: self.bearer_env,
                 name: self.name,
             },
@@ -127,6 +131,13 @@ impl ProxyOptions {
         }
         if !is_url && (!self.header_env.is_empty() || self.bearer_env.is_some()) {
             return Err("`--header-env` and `--bearer-env` need `--url` or `--url-env`");
+        }
+        // Not clap's parser, whose error quotes the text: it may be the header itself, with a secret in it.
+        let mut headers = self.header_env.iter();
+        if headers.any(|text| header_variable(text).is_none()) {
+            return Err(
+                "`--header-env` takes `HEADER=VARIABLE`, such as `X-Api-Key=MY_KEY`; the value is read from that variable",
+            );
         }
         Ok(())
     }
@@ -273,13 +284,12 @@ const NO_SERVER: &str = "no server is given; name the file that lists your MCP s
 const SEVERAL_SERVERS: &str =
     "give one of `--upstream`, `--url`, `--url-env` and `-- COMMAND`: a proxy guards one server";
 
-fn header_variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((header, variable)) if !header.trim().is_empty() && !variable.trim().is_empty() => {
-            Ok((header.trim().to_owned(), variable.trim().to_owned()))
-        }
-        _ => Err("expected `HEADER=VARIABLE`, such as `X-Api-Key=MY_KEY`".to_owned()),
-    }
+/// The name of a header, and that of the variable that holds its value.
+fn header_variable(text: &str) -> Option<(String, String)> {
+    let (header, variable) = text.split_once('=')?;
+    let (header, variable) = (header.trim(), variable.trim());
+    let is_whole = !header.is_empty() && !variable.is_empty();
+    is_whole.then(|| (header.to_owned(), variable.to_owned()))
 }
 
 fn server_name(text: &str) -> Result<String, String> {

@@ -129,7 +129,7 @@ fn code_of(ended: Ended, server: &str) -> Result<u8, ProxyError> {
         Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(gone(
             exit_code::UPSTREAM_START,
             format!(
-                "the server {server} {exit}; check `url` and `headers` in the config, and that this \
+                "the server {server} {exit}; check its URL and headers, and that this \
                  machine can reach the server"
             ),
         )),
@@ -137,7 +137,7 @@ fn code_of(ended: Ended, server: &str) -> Result<u8, ProxyError> {
             exit_code::UPSTREAM_START,
             format!(
                 "the server {server} {exit} before it sent a message; see its stderr above, and check \
-                 `command` and `args` in the config"
+                 its command and arguments"
             ),
         )),
         Ended::UpstreamDied(exit) => Err(gone(

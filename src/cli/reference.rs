@@ -61,7 +61,7 @@ fn between(page: &str, start: &str, end: &str) -> Range<usize> {
         .find(start)
         .unwrap_or_else(|| panic!("{PAGE} has no {start:?}"));
     let from = at + start.len();
-    let length = page[from..].find(end);
+    let length = page.split_at(from).1.find(end);
     from..from + length.unwrap_or_else(|| panic!("{PAGE}: {start:?} has no end"))
 }
 

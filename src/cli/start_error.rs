@@ -105,8 +105,14 @@ fn answer(
         }
         frames.compact();
         let time = until.saturating_sub(clock.now().elapsed);
-        if time.is_zero() || left == 0 || !is_readable(from, time)? {
+        if time.is_zero() || left == 0 {
             return Ok(());
+        }
+        match wait_for_input(from, time)? {
+            Wait::Readable => {}
+            // Not read now: stdin blocks, so a read could outlast the deadline.
+            Wait::Interrupted => continue,
+            Wait::TimeIsUp => return Ok(()),
         }
         let mut chunk = [0; 16 * 1024];
         match rustix::io::read(from, &mut chunk) {
@@ -122,17 +128,24 @@ fn answer(
     }
 }
 
-/// Waits for input or its end. Returns false if the time is up.
-fn is_readable(from: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
+enum Wait {
+    /// There is input, or its end.
+    Readable,
+    /// A signal came.
+    Interrupted,
+    TimeIsUp,
+}
+
+fn wait_for_input(from: BorrowedFd<'_>, time: Duration) -> io::Result<Wait> {
     let time = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
     let mut polled = [PollFd::from_borrowed_fd(from, PollFlags::IN)];
     match poll(&mut polled, Some(&time)) {
-        Ok(count) => Ok(count > 0),
-        // The caller tries to read, and polls again.
-        Err(Errno::INTR) => Ok(true),
+        Ok(0) => Ok(Wait::TimeIsUp),
+        Ok(_) => Ok(Wait::Readable),
+        Err(Errno::INTR) => Ok(Wait::Interrupted),
         Err(error) => Err(error.into()),
     }
 }

@@ -91,10 +91,27 @@ impl Engines {
         outside.map(|entry| name_of(entry.engine))
     }
 
-    /// Only the engines that are among `allowed`; `None` if that leaves none.
+    /// Only the engines that are among `allowed`, as they are defined there; `None` if that leaves none.
     pub(super) fn within(mut self, allowed: &Engines) -> Option<Engines> {
-        self.0.retain(|entry| allowed.entry(entry.engine).is_some());
+        self.0.retain_mut(|entry| {
+            let Some(allowed) = allowed.entry(entry.engine) else {
+                return false;
+            };
+            if !allowed.options.is_empty() {
+                entry.options = allowed.options.clone();
+            }
+            true
+        });
         (!self.0.is_empty()).then_some(self)
+    }
+
+    /// Returns true if one of these engines is another one than `allowed` defines under its name.
+    pub(super) fn redefines_any(&self, allowed: &Engines) -> bool {
+        let mut entries = self.0.iter().filter(|entry| !entry.options.is_empty());
+        entries.any(|entry| {
+            let allowed = allowed.entry(entry.engine).map(|allowed| &allowed.options);
+            allowed.is_some_and(|options| !options.is_empty() && *options != entry.options)
+        })
     }
 
     /// Whether an entry says more about its engine than every engine has: such as the program to run.

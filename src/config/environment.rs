@@ -124,10 +124,7 @@ impl Environment {
         let state = folder("XDG_STATE_HOME", "approval-proxy")?.filter(|path| path.is_absolute());
         match state {
             Some(state) => Ok(Some(state)),
-            None => Ok(self
-                .home()
-                .ok()
-                .map(|home| Path::new(home).join(".local/state/approval-proxy"))),
+            None => Ok(self.home().ok().map(|home| Path::new(home).join(STATE_DIR))),
         }
     }
 
@@ -155,6 +152,11 @@ impl Environment {
     pub(super) fn home_config(&self) -> Option<PathBuf> {
         let home = self.machine.home.as_ref()?;
         Some(home.join(".config").join(USER_CONFIG))
+    }
+
+    /// The state folder in the home folder that the user database names.
+    pub(super) fn home_state_dir(&self) -> Option<PathBuf> {
+        Some(self.machine.home.as_ref()?.join(STATE_DIR))
     }
 
     /// Returns the name to record with this user's verdicts; `None` if it is not set.
@@ -286,6 +288,9 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
         }
     }
 }
+
+/// The default state folder, below the home folder.
+const STATE_DIR: &str = ".local/state/approval-proxy";
 
 /// The user configuration, below the folder for such files.
 const USER_CONFIG: &str = "approval-proxy/config.json";

@@ -211,7 +211,8 @@ pub enum ConfigError {
     NoHome(PathBuf),
     /// A user configuration that was named is missing, or one that is there cannot be read.
     #[error(
-        "{}: this user configuration cannot be read; check `--config` or `APPROVAL_CONFIG`",
+        "{}: this user configuration cannot be read; make it a file that you can read, or check `--config` and \
+         `APPROVAL_CONFIG`",
         path(file)
     )]
     UnreadableUserConfig {
@@ -386,7 +387,7 @@ pub enum Problem {
     },
     /// A URL on the command line that can hold a secret.
     #[error(
-        "a query, user or password in an argument can be read by every user of this machine; put the URL into an \
+        "a query, fragment, user or password in an argument can be read by every user of this machine; put the URL into an \
          environment variable and name that with `--url-env`"
     )]
     SecretInArgument,

@@ -1,6 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in the texts of a server's entry.
 //!
-//! Runs no command and reads no file. Values are inserted as they are and never expanded again.
+//! Runs no command and reads no file. Values are inserted as they are and never expanded again. `entry` and
+//! `environment` expand a leading `~/`.
 
 use super::environment::Environment;
 use super::error::Problem;

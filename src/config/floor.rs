@@ -13,6 +13,7 @@ use super::setting::Setting;
 use super::settings::{Layer, SETTINGS};
 use super::word::{DedupeFields, Word as _};
 use crate::approval::assurance::RequiredAssurance;
+use crate::approval::item::Assurance;
 use crate::gate::{DedupeField, TimeoutAction};
 use crate::policy::Mode;
 
@@ -69,7 +70,7 @@ impl Source {
     }
 }
 
-/// All floors of a run. They apply together.
+/// All floors of a run, or some of them; the machine's is the last. They apply together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Floors(Vec<Floor>);
 
@@ -78,10 +79,8 @@ impl Floors {
         Floors(floors)
     }
 
-    /// The floors of other files than `file`.
-    pub(super) fn except(&self, file: &Path) -> Floors {
-        let others = self.0.iter().filter(|floor| floor.file != file);
-        Floors(others.cloned().collect())
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Refuses a `layer` that is weaker than a floor. `baseline` is what the user configuration says, over the defaults:
@@ -97,15 +96,65 @@ impl Floors {
     ) -> Result<(), ConfigError> {
         for floor in &self.0 {
             if let Some(undercut) = floor.undercut_by(layer, baseline) {
-                return Err(ConfigError::BelowFloor {
-                    place: source.place(undercut.name),
-                    problem: undercut.problem,
-                    floor: floor.file.clone(),
-                    key: undercut.key,
-                });
+                return Err(floor.refusal(source.place(undercut.name), undercut));
             }
         }
         Ok(())
+    }
+
+    /// Refuses another `floor` that defines engines. It may be lower than these floors, because all apply together.
+    ///
+    /// # Errors
+    /// Its place, and that of a floor here.
+    pub(super) fn check_floor(&self, source: &Source, floor: &Layer) -> Result<(), ConfigError> {
+        match (self.0.first(), defines_engines(floor)) {
+            (Some(above), Some(undercut)) => {
+                Err(above.refusal(source.place(undercut.name), undercut))
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// Refuses a dry run that the user's own configuration asks for: it would let calls run that the floor denies.
+    ///
+    /// # Errors
+    /// The place of `dryRun`, and that of a floor.
+    pub(super) fn forbid_dry_run(&self, source: &Source) -> Result<(), ConfigError> {
+        match self.0.first() {
+            Some(floor) => Err(floor.refusal(source.place("dryRun"), dry_run())),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a state folder that is not the `usual` one, if a floor needs a passphrase and none pins its key: whoever
+    /// chooses the folder chooses the passphrase.
+    ///
+    /// # Errors
+    /// The folder, with the place of the floor.
+    pub(super) fn check_state_dir(
+        &self,
+        state_dir: Option<&Path>,
+        usual: Option<&Path>,
+    ) -> Result<(), ConfigError> {
+        let needs_passphrase =
+            |required: RequiredAssurance| !required.is_met_by(Assurance::InboxTerminal);
+        let is_pinned = self.0.iter().any(|floor| floor.layer.inbox_key.is_some());
+        let mut floors = self.0.iter();
+        let floor =
+            floors.find(|floor| floor.layer.require_assurance.is_some_and(needs_passphrase));
+        match (floor, state_dir) {
+            (Some(floor), Some(folder)) if !is_pinned && state_dir != usual => {
+                let undercut = Undercut {
+                    name: "stateDir",
+                    problem: "its passphrase need not be yours; pin your key with `inboxKey` in the floor"
+                        .to_owned(),
+                    key: "requireAssurance",
+                };
+                let place = format!("the state folder `{}`", path(folder));
+                Err(floor.refusal(place, undercut))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
     }
 
     /// What holds in the end: `layer`, but nowhere below a floor, over the `defaults`. A source that must not be weaker
@@ -148,7 +197,7 @@ impl Floors {
             layer.timeout_action = Some(least);
         }
         if let (Some(allowed), Some(engines)) = (&strictest.engines, &layer.engines)
-            && engines.first_outside(allowed).is_some()
+            && (engines.first_outside(allowed).is_some() || engines.redefines_any(allowed))
         {
             raised("engines");
             let within = engines.clone().within(allowed);
@@ -220,11 +269,10 @@ impl Floors {
         }
     }
 
-    /// The engines that the floors define.
+    /// The engines that the floors define, the machine's first.
     pub(super) fn engines(&self) -> impl Iterator<Item = &Engines> {
-        self.0
-            .iter()
-            .filter_map(|floor| floor.layer.engines.as_ref())
+        let floors = self.0.iter().rev();
+        floors.filter_map(|floor| floor.layer.engines.as_ref())
     }
 }
 
@@ -244,7 +292,36 @@ struct Undercut {
     key: &'static str,
 }
 
+fn dry_run() -> Undercut {
+    Undercut {
+        name: "dryRun",
+        problem: "a dry run lets every call run".to_owned(),
+        key: "",
+    }
+}
+
+/// The definition of an engine in `layer`, which may only name engines.
+fn defines_engines(layer: &Layer) -> Option<Undercut> {
+    let engines = layer.engines.as_ref();
+    engines.filter(|engines| engines.defines_any())?;
+    Some(Undercut {
+        name: "engines",
+        problem: "it defines an engine; name one of the user configuration".to_owned(),
+        key: "",
+    })
+}
+
 impl Floor {
+    /// The error about something at `place` that this floor does not allow.
+    fn refusal(&self, place: String, undercut: Undercut) -> ConfigError {
+        ConfigError::BelowFloor {
+            place,
+            problem: undercut.problem,
+            floor: self.file.clone(),
+            key: undercut.key,
+        }
+    }
+
     /// The first thing in `layer` that this floor does not allow.
     fn undercut_by(&self, layer: &Layer, baseline: &Layer) -> Option<Undercut> {
         let below = &self.layer;
@@ -294,18 +371,15 @@ impl Floor {
             let names = &["allow", "alwaysAllow", "allowPatterns"];
             return any(names, "it adds an allow rule");
         }
-        if layer.engines.as_ref().is_some_and(Engines::defines_any) {
-            return any(
-                &["engines"],
-                "it defines an engine; name one of the user configuration",
-            );
+        if let Some(undercut) = defines_engines(layer) {
+            return Some(undercut);
         }
         if layer.custom_annotations.lowers_any() {
             let problem = "it can lower a decision; only `destructiveHint: true` and `readOnlyHint: false` raise one";
             return any(&["customAnnotations"], problem);
         }
         if layer.dry_run == Some(true) {
-            return any(&["dryRun"], "a dry run lets every call run");
+            return Some(dry_run());
         }
         if layer.audit_best_effort == Some(true) {
             return any(&["auditBestEffort"], "calls could run without a record");

@@ -122,7 +122,7 @@ impl Guarded {
     ) -> Result<Guarded, ConfigError> {
         let text = match url {
             UrlChoice::Argument(text) => text.clone(),
-            UrlChoice::Variable(variable) => secret_variable(variable, environment)?,
+            UrlChoice::Variable(variable) => secret_variable("--url-env", variable, environment)?,
         };
         let wrong = |problem: Problem| match url {
             UrlChoice::Argument(_) => ConfigError::InFlag {
@@ -143,6 +143,7 @@ impl Guarded {
             }));
         };
         let may_be_secret = parsed.query().is_some()
+            || parsed.fragment().is_some()
             || !parsed.username().is_empty()
             || parsed.password().is_some();
         if matches!(url, UrlChoice::Argument(_)) && may_be_secret {
@@ -150,12 +151,12 @@ impl Guarded {
         }
         let mut all = Headers::default();
         for (header, variable) in headers {
-            let value = secret_variable(variable, environment)?;
+            let value = secret_variable("--header-env", variable, environment)?;
             let added = all.add(header.clone(), &value);
             added.map_err(|fault| in_variable(variable, fault.under(header.as_str())))?;
         }
         if let Some(variable) = bearer {
-            let token = secret_variable(variable, environment)?;
+            let token = secret_variable("--bearer-env", variable, environment)?;
             let added = all.add(
                 "Authorization".to_owned(),
                 &format!("Bearer {}", token.trim()),
@@ -249,14 +250,43 @@ impl Guarded {
     }
 }
 
-/// The value of a variable that the command line names: not empty, since somebody believes that it holds a secret.
-fn secret_variable(name: &str, environment: &Environment) -> Result<String, ConfigError> {
+/// The value of a variable that the command line names after `flag`: not empty, since somebody believes that it holds a
+/// secret.
+///
+/// # Errors
+/// They quote the name only if it looks like one: `--bearer-env "$TOKEN"` gives the token itself.
+fn secret_variable(
+    flag: &'static str,
+    name: &str,
+    environment: &Environment,
+) -> Result<String, ConfigError> {
+    if !environment.is_set(name) && !looks_like_a_variable(name) {
+        return Err(ConfigError::InFlag {
+            flag,
+            problem: Box::new(Problem::Unexpected {
+                expected: "the name of an environment variable that is set, such as `MY_TOKEN`"
+                    .to_owned(),
+                found: "another text".to_owned(),
+            }),
+        });
+    }
     let value = environment.get(name).and_then(|value| match value {
         None => Err(Problem::UnsetName(name.to_owned())),
         Some(value) if value.trim().is_empty() => Err(Problem::EmptySecret),
         Some(value) => Ok(value.to_owned()),
     });
     value.map_err(|problem| in_variable(name, problem.into()))
+}
+
+/// Returns true if `name` is in capitals, or in small letters without digits, as a token hardly ever is.
+fn looks_like_a_variable(name: &str) -> bool {
+    let has = |kind: fn(&char) -> bool| name.chars().any(|letter| kind(&letter));
+    let is_name = name
+        .chars()
+        .all(|letter| letter == '_' || letter.is_ascii_alphanumeric());
+    is_name
+        && !(has(char::is_ascii_lowercase)
+            && (has(char::is_ascii_uppercase) || has(char::is_ascii_digit)))
 }
 
 fn in_variable(variable: &str, fault: Fault) -> ConfigError {

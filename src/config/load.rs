@@ -1,8 +1,11 @@
 //! Reads the config file and resolves it.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::environment::Environment;
 use super::error::ConfigError;
@@ -47,8 +50,8 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
     resolve(flags.layer, guarded, user, environment)
 }
 
-/// The user configuration in use, and the floors: of the machine, of the home folder that the user database names, and
-/// of the one in use. They apply together, so that neither a flag nor a variable leads around one.
+/// The user configuration in use, and the floors: of the one in use, of the home folder that the user database names,
+/// and of the machine. They apply together, so that neither a flag nor a variable leads around one.
 fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs, ConfigError> {
     let named = match &flags.config {
         Some(file) => Some((environment.in_home(file.clone())?, true)),
@@ -57,70 +60,84 @@ fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs,
             None => None,
         },
     };
-    let at_home = environment.home_config();
     let in_use = match &named {
+        Some((file, is_named)) => Opened::user_config(file, *is_named)?,
         None => None,
-        Some((file, is_named)) => user_config(file, *is_named)?,
     };
-    let own = match &at_home {
-        Some(file)
-            if !in_use
-                .as_ref()
-                .is_some_and(|config| is_same(&config.file, file)) =>
-        {
-            user_config(file, false)?
-        }
-        Some(_) | None => None,
+    let own = match environment.home_config() {
+        Some(file) => Opened::user_config(&file, false)?,
+        None => None,
     };
     let machines = match &environment.machine().config {
-        Some(file) => user_config(file, false)?,
+        Some(file) => Opened::user_config(file, false)?,
         None => None,
     };
-    let is_chosen = match (&in_use, &at_home) {
-        (Some(in_use), Some(at_home)) => !is_same(&in_use.file, at_home),
-        (Some(_), None) => false,
-        (None, _) => false,
-    };
-    let all = [&in_use, &own, &machines].into_iter().flatten();
-    let floors = all.filter_map(|config| {
-        Some(Floor {
-            file: config.file.clone(),
-            layer: config.floor.clone()?,
-        })
-    });
+    let is_in_use = |other: &&Opened| in_use.as_ref().is_some_and(|config| config.id == other.id);
+    let is_chosen = in_use.is_some() && !own.as_ref().is_some_and(|own| is_in_use(&own));
+    let others: Vec<Floor> = [&own, &machines]
+        .into_iter()
+        .flatten()
+        .filter(|other| !is_in_use(other))
+        .filter_map(Opened::floor)
+        .collect();
+    let in_uses = in_use.iter().filter_map(Opened::floor);
     Ok(UserConfigs {
-        floors: Floors::new(floors.collect()),
-        in_use,
-        is_chosen,
+        floors: Floors::new(in_uses.chain(others.clone()).collect()),
+        above: Floors::new(if is_chosen { others } else { Vec::new() }),
+        in_use: in_use.map(|opened| opened.config),
     })
 }
 
-/// The user configuration in `file`; `None` if there is none and nobody has named it.
-fn user_config(file: &Path, is_named: bool) -> Result<Option<UserConfig>, ConfigError> {
-    let is_missing = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        )
-    };
-    let unreadable = |cause| ConfigError::UnreadableUserConfig {
-        file: file.to_owned(),
-        cause,
-    };
-    match read(file, unreadable) {
-        Ok(bytes) => UserConfig::parse(file, &bytes).map(Some),
-        Err(ConfigError::UnreadableUserConfig { cause, .. }) if !is_named && is_missing(&cause) => {
-            Ok(None)
+/// A user configuration, and which file it was read from. Two names that lead to the same file are compared by that: a
+/// link could lead elsewhere by the time somebody follows it again.
+struct Opened {
+    config: UserConfig,
+    /// The device and the number of the file there.
+    id: (u64, u64),
+}
+
+impl Opened {
+    /// Reads the user configuration in `file`; `None` if there is none and nobody has named it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, even if nobody has named it: it may hold a floor.
+    fn user_config(file: &Path, is_named: bool) -> Result<Option<Opened>, ConfigError> {
+        let unreadable = |cause| ConfigError::UnreadableUserConfig {
+            file: file.to_owned(),
+            cause,
+        };
+        // A pipe that nobody writes to must not delay the start for ever.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let opened = match OpenOptions::new().read(true).custom_flags(flags).open(file) {
+            Err(error) if !is_named && is_missing(file, &error) => return Ok(None),
+            opened => opened.map_err(unreadable)?,
+        };
+        let metadata = opened.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(io::Error::other("it is not a regular file")));
         }
-        Err(error) => Err(error),
+        let bytes = contents(file, opened, &metadata, unreadable)?;
+        Ok(Some(Opened {
+            config: UserConfig::parse(file, &bytes)?,
+            id: (metadata.dev(), metadata.ino()),
+        }))
+    }
+
+    fn floor(&self) -> Option<Floor> {
+        Some(Floor {
+            file: self.config.file.clone(),
+            layer: self.config.floor.clone()?,
+        })
     }
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
-    one == other
-        || one
-            .canonicalize()
-            .is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+/// Returns true if there is nothing called `file`. A link that leads nowhere is something.
+fn is_missing(file: &Path, error: &io::Error) -> bool {
+    let is_absent = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    );
+    is_absent && file.symlink_metadata().is_err()
 }
 
 fn read(
@@ -129,9 +146,19 @@ fn read(
 ) -> Result<Vec<u8>, ConfigError> {
     let file = File::open(path).map_err(&unreadable)?;
     let metadata = file.metadata().map_err(&unreadable)?;
+    contents(path, file, &metadata, unreadable)
+}
+
+/// Reads an open `file`, which has this `metadata`.
+fn contents(
+    path: &Path,
+    file: File,
+    metadata: &Metadata,
+    unreadable: impl Fn(io::Error) -> ConfigError,
+) -> Result<Vec<u8>, ConfigError> {
     // Not for a pipe: whoever started us made it.
     if metadata.is_file() {
-        refuse_if_writable_by_others(path, &metadata)?;
+        refuse_if_writable_by_others(path, metadata)?;
     }
     let mut bytes = Vec::new();
     file.take(LIMIT + 1)

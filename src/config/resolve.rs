@@ -64,10 +64,10 @@ impl Flags {
 pub(super) struct UserConfigs {
     /// The one in use.
     pub(super) in_use: Option<UserConfig>,
-    /// Whether a flag or a variable has put it in the place of the one in the user's home folder. Then it may not be
-    /// weaker than the floors of others.
-    pub(super) is_chosen: bool,
-    /// The floors of all of them.
+    /// The floors that hold the one in use, too: those of other files, if a flag or a variable has put it in the place of
+    /// the one in the user's home folder.
+    pub(super) above: Floors,
+    /// The floors of all of them, the machine's last.
     pub(super) floors: Floors,
 }
 
@@ -145,6 +145,9 @@ pub(super) fn resolve(
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
     let (layer, raised) = merged(layer, &guarded, &user, environment)?;
     warnings.extend(raised);
+    let usual = environment.home_state_dir();
+    user.floors
+        .check_state_dir(inbox.state_dir.as_deref(), usual.as_deref())?;
     let server = guarded.upstream;
     if let Target::Url(target) = &server.target {
         warnings.extend(overwritten(target));
@@ -246,8 +249,8 @@ fn merged(
 }
 
 impl UserConfigs {
-    /// What the user configuration in use says about the server called `name`. One that somebody has chosen in place of
-    /// the user's own may not be weaker than the floors of others.
+    /// What the user configuration in use says about the server called `name`. It may not be weaker than the floors above
+    /// it.
     fn layer(&self, name: &str, defaults: &Layer) -> Result<Layer, ConfigError> {
         let Some(config) = &self.in_use else {
             return Ok(Layer::default());
@@ -257,22 +260,34 @@ impl UserConfigs {
         said.push((at, &config.proxy));
         let mut all = Layer::default();
         for (at, layer) in said {
-            if self.is_chosen {
-                let file = config.file.clone();
-                let others = self.floors.except(&file);
-                others.check(&Source::File { file, at }, layer, defaults)?;
-            }
+            let file = config.file.clone();
+            let source = Source::File { file, at };
+            self.above.check(&source, layer, defaults)?;
             all = all.over(layer.clone());
+        }
+        if let Some(floor) = &config.floor {
+            let source = Source::File {
+                file: config.file.clone(),
+                at: Pointer::default().child("floor"),
+            };
+            self.above.check_floor(&source, floor)?;
+        }
+        if all.dry_run == Some(true) {
+            let source = Source::File {
+                file: config.file.clone(),
+                at: Pointer::default().child("approvalProxy"),
+            };
+            self.floors.forbid_dry_run(&source)?;
         }
         Ok(all)
     }
 
     /// The engines that the user's own files define; the first definition of one counts.
     fn engines(&self) -> impl Iterator<Item = &Engines> {
-        let in_use = self.in_use.iter();
-        let own =
-            in_use.flat_map(|config| config.layers().filter_map(|layer| layer.engines.as_ref()));
-        own.chain(self.floors.engines())
+        let own = self.in_use.iter().filter(|_| self.above.is_empty());
+        let own = own.flat_map(UserConfig::layers);
+        let own = own.filter_map(|layer| layer.engines.as_ref());
+        self.floors.engines().chain(own)
     }
 }
 

@@ -95,9 +95,14 @@ fn subject<'a>(words: &[&'a str]) -> Option<Subject<'a>> {
             Some(Subject::Image(positional(rest, &DOCKER_RUN)?.0))
         }
         "env" => {
-            let is_assignment = |word: &&&str| word.contains('=') || word.starts_with('-');
-            let skipped = rest.iter().take_while(is_assignment).count();
-            inner(rest.get(skipped..)?)
+            let (mut found, mut rest) = positional(rest, &ENV)?;
+            while found.contains('=') {
+                let (next, after) = rest.split_first()?;
+                (found, rest) = (next, after);
+            }
+            let mut words = vec![found];
+            words.extend(rest);
+            inner(&words)
         }
         "cmd" => match rest {
             [flag, rest @ ..] if flag.eq_ignore_ascii_case("/c") => inner(rest),
@@ -164,6 +169,7 @@ const fn with_values(values: &'static [&'static str]) -> Options {
     }
 }
 
+const ENV: Options = with_values(&["-u", "--unset", "-C", "--chdir"]);
 const NODE_PACKAGE: Options = with_values(&[
     "-p",
     "--package",
@@ -482,6 +488,7 @@ mod tests {
                 "env DEBUG=1 npx -y mcp-remote https://a.example/sse",
                 "remote",
             ),
+            ("env -i -u B -C /srv A=1 node notes-mcp.js", "notes"),
             // PyPI
             ("uvx mcp-server-git --repository .", "git"),
             ("uvx mcp-server-time@2.0.1 --local-timezone UTC", "time"),

@@ -107,7 +107,7 @@ const TAIL: u64 = 64 * 1024;
 const MAX_TAIL: u64 = 1024 * 1024 * 1024;
 /// The same limit for other files next to the log, which may contain anything.
 const MAX_ROTATED_TAIL: u64 = 16 * 1024 * 1024;
-/// How much older than the newest file another file may appear and still count as equally new.
+/// How far the times of two files may be apart if either may be the newer one: file systems have coarse clocks.
 const AS_NEW: Duration = Duration::from_millis(100);
 /// How much memory is kept for the next batch.
 const KEPT_MEMORY: usize = 64 * 1024;
@@ -268,8 +268,8 @@ impl LedgerFile {
     /// Returns the last number before an empty log: the highest in any earlier file of the log that can be found. `old`
     /// is one of them. `id` is the empty log, which is locked.
     ///
-    /// Returns `Unstable` if the log was moved away meanwhile and another writer starts the next one, since that writer
-    /// waits for our lock.
+    /// Returns `Unstable` if the log was moved away meanwhile and another writer is starting the next one. That writer
+    /// waits for our lock, so the caller must release it and start again.
     fn begin_after(&self, old: Option<&File>, id: FileId) -> Result<u64, LedgerError> {
         if old.is_none() && rotated(&self.path).is_empty() {
             return Ok(0);

@@ -62,8 +62,8 @@ pub(super) struct Ask {
     engine: usize,
     prompt: PromptState,
     item: Option<Item>,
-    /// When the client will have been silent for so long that the inbox also lists the question, or that a browser
-    /// opens for it.
+    /// When to act if the client is still silent: the first time, list the question in the inbox too; the second time,
+    /// open a browser for it.
     silent_at: Option<Duration>,
     /// When the person's time is up. For a call that was answered with a question: when its state expires.
     deadline: Option<Duration>,
@@ -179,7 +179,7 @@ enum Resolution {
 pub(super) enum Event {
     /// Start asking, from the current engine on.
     Begin,
-    /// Something other than an answer to the question lets its calls run.
+    /// Let the calls run without an answer to this question, because they were approved earlier.
     Approved(Approval),
     /// A person denied the same call at `at`. The denial counts until `until`.
     DeniedBefore { at: Duration, until: Duration },

@@ -390,7 +390,7 @@ impl Gate {
 
     /// Answers a call with the URL of its item's page.
     fn answer_with_page(&mut self, key: AskKey, call: HeldKey, url: String, now: Now) {
-        // A retry would bring our state instead of the one that the call has.
+        // The call brings a state of its own. If we sent ours, the client would return ours in its place.
         let held = self.held.get(&call);
         if held.is_none_or(|held| brings_a_state(&held.call.params())) {
             return;

@@ -652,7 +652,7 @@ impl Definition {
 }
 
 fn stricter(a: ToolAnnotations, b: ToolAnnotations) -> ToolAnnotations {
-    // For each hint, the stricter value wins, then silence, then the other value.
+    // If either tool has the stricter value, it counts. Otherwise a hint counts only if both tools give it.
     fn pick(a: Option<bool>, b: Option<bool>, strict: bool) -> Option<bool> {
         if a == Some(strict) || b == Some(strict) {
             Some(strict)

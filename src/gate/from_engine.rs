@@ -1,6 +1,6 @@
-//! Handles messages from out-of-band engines.
+//! Handles messages from out-of-band engines. Refuses verdicts that are too late, too old, or of too little assurance.
 //!
-//! `ask` decides what a verdict means for a question.
+//! `ask` decides what any other verdict means for a question.
 
 use std::time::Duration;
 

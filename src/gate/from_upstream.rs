@@ -57,9 +57,9 @@ impl Gate {
         }
     }
 
-    /// Handles a line that only more lenient readers can read. If it looks like the result that a request waits for,
-    /// the client gets it, as it would without us; a state that it brings from there is not ours. While a call is held,
-    /// a second id in the line could be that call's, so the request fails instead.
+    /// Handles a line that only more lenient readers can read. If it looks like the result of a pending request, the
+    /// client gets it, as it would without us. If it contains a `requestState`, that is not one of ours. While a call
+    /// is held, the line could contain that call's id as a second one, so the request fails instead.
     fn unreadable_from_upstream(&mut self, line: &[u8], why: &str, now: Now) {
         let id = peek_result_id(line).filter(|id| !self.is_ours(id));
         let expected = id.and_then(|id| self.in_flight.remove_entry(&id));

@@ -91,8 +91,8 @@ pub(super) struct Subject {
     pub(super) decision: Decision,
     /// The definition at that time, which every engine shows. `None` if the tool is unlisted.
     pub(super) definition: Option<Arc<Definition>>,
-    /// Whether the list was known then. If not, nothing was shown of the tool, so a later definition contradicts
-    /// nothing.
+    /// Whether the list was known then. If not, no definition was shown, so a later one cannot differ from what was
+    /// shown.
     pub(super) is_list_known: bool,
     pub(super) digest: CallDigest,
     /// What an approval will also cover, if there is a TTL.

@@ -67,7 +67,7 @@ const REMEMBERED: usize = 1_000;
 
 impl RetiredIds {
     pub(super) fn add(&mut self, id: RequestId) {
-        // An id that is in the order twice would be forgotten with the first entry.
+        // If an id were in `order` twice, its older entry would make us forget it too early.
         if self.known.contains(&id) {
             self.order.retain(|known| *known != id);
         }

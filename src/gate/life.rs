@@ -1,4 +1,5 @@
-//! Handles everything in a session besides messages: time passes, and either side goes away.
+//! Handles everything in a session besides messages: time passes (timeouts, progress notifications), and either side
+//! goes away.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Lets parked questions outlive their session: what a later session must have in common with this one, and what the
-//! gate asks the inbox.
+//! Lets parked questions outlive their session: computes what a later session must have in common with this one, and
+//! asks the inbox for questions that earlier sessions left.
 //!
 //! `resumption` handles the inbox's answers.
 

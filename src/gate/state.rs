@@ -209,9 +209,9 @@ impl Gate {
         self.handshake.is_unanswered()
     }
 
-    /// Returns true if the client waits for anything.
+    /// Returns true if the client waits for any answer.
     #[must_use]
-    pub fn owes_answers(&self) -> bool {
+    pub fn has_unanswered_requests(&self) -> bool {
         !self.in_flight.is_empty() || self.is_holding()
     }
 

@@ -40,9 +40,8 @@ impl FirstRequest {
         }
     }
 
-    /// Returns true if the client sends nothing more after an error to this request. After an error
-    /// to `server/discover` it sends `initialize`, and clients show people only the error to that
-    /// one.
+    /// Returns true if an error to this request ends the client's start. After an error to
+    /// `server/discover`, a client still sends `initialize`, and shows people only the error to that.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.method != "server/discover"

@@ -429,7 +429,7 @@ const ID_LAST: &[u8] = br#","jsonrpc":"2.0","id":"#;
 /// `id`, `result` and `result`, `jsonrpc`, `id`.
 ///
 /// Results are large, and most need no more than this. Invalid JSON in between goes unnoticed and reaches the client,
-/// as it would without a proxy. It gives a server no more power over its client than any other line it could send.
+/// as it would without a proxy. That gives a server no new power, because it can send its client any line.
 #[must_use]
 pub fn peek_result_id(line: &[u8]) -> Option<RequestId> {
     peek_result(line).map(|(id, _)| id)

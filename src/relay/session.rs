@@ -186,9 +186,9 @@ impl Session {
         loop {
             let deadline = self.gate.poll_timeout();
             let deadline = deadline.map(|elapsed| self.clock.at(elapsed));
-            // While one side does not read, we read nothing that would add to its queue. The
-            // upstream's output adds next to nothing to the upstream's own queue, so we read it even
-            // while the upstream does not read: it may do so only once its output is taken.
+            // While one side does not read, we read nothing that would add to its queue. We still read
+            // the upstream's output while the upstream does not read: that adds next to nothing to the
+            // upstream's queue, and the upstream may read again only after we have taken its output.
             let upstream_keeps_up = self.upstream_keeps_up();
             let may_read_upstream = self.client_keeps_up();
             let may_read_client = may_read_upstream && upstream_keeps_up;

@@ -1,4 +1,6 @@
 //! Opens a page in the user's browser.
+//!
+//! `inbox::page_server` opens the inbox with it, `http::outbound::oauth` a login.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;

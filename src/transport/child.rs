@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub enum ChildError {
     /// The system could not run the command.
     #[error(
-        "cannot start `{command}`; check `command`, `args` and `cwd` in the config, and try to run it by hand"
+        "cannot start `{command}`; check the command, its arguments and its folder, and try to run it by hand"
     )]
     Spawn {
         /// The command as configured.
@@ -51,9 +51,7 @@ pub enum ChildError {
         source: io::Error,
     },
     /// The configured working directory is not a folder.
-    #[error(
-        "cannot start `{command}` in `{cwd}`, which is not a folder; correct `cwd` in the config"
-    )]
+    #[error("cannot start `{command}` in `{cwd}`, which is not a folder; correct its `cwd`")]
     NoFolder {
         /// The command as configured.
         command: String,

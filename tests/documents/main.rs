@@ -54,13 +54,13 @@ const SKIPPED: [(&str, &str); 4] = [
         "would build the whole program again",
     ),
     (
-        "claude mcp add files -- approval-proxy --upstream ~/mcp/files.json --audit-log ~/mcp/audit.jsonl",
+        "claude mcp add filesystem -- approval-proxy -- npx -y @modelcontextprotocol/server-filesystem ~/work",
         "needs Claude Code; another test parses the proxy's arguments",
     ),
 ];
 /// Commands that run in a terminal, because they print other text there or ask for a passphrase.
 const IN_TERMINAL: [&str; 3] = [
-    "approval-proxy --upstream ~/mcp/files.json --audit-log ~/mcp/audit.jsonl",
+    "approval-proxy -- npx -y @modelcontextprotocol/server-filesystem ~/work",
     "approval-proxy inbox",
     "approval-proxy inbox --set-passphrase",
 ];
@@ -68,7 +68,11 @@ const IN_TERMINAL: [&str; 3] = [
 #[test]
 fn the_guide_leads_to_a_guarded_server() {
     let guide = Page::read("guide", GUIDE);
-    let [server, client] = <[Value; 2]>::try_from(guide.json()).unwrap();
+    let [server, client, user] = <[Value; 3]>::try_from(guide.json()).unwrap();
+    let entry = |of: &Value| of["mcpServers"]["filesystem"].clone();
+    let mut prefixed = vec![json!("--"), entry(&server)["command"].clone()];
+    prefixed.extend(entry(&server)["args"].as_array().unwrap().clone());
+    assert_eq!(entry(&client)["args"], json!(prefixed));
     let mut world = World::new();
     let mut agent = None;
     for block in guide.console() {
@@ -83,11 +87,15 @@ fn the_guide_leads_to_a_guarded_server() {
             command => {
                 world.runs(&guide, &block);
                 if command.starts_with("mkdir ") {
-                    world.write("mcp/files.json", &server);
+                    world.write(".config/approval-proxy/config.json", &user);
                 }
             }
         }
     }
+    // "Creating a directory does not."
+    let mut other = world.agent(&client);
+    other.calls(1, "create_directory", r#"{"path":"new"}"#);
+    assert_eq!(other.answer(1)["content"][0]["text"], "done");
     let mut agent = agent.unwrap();
     assert_eq!(agent.answer(1)["content"][0]["text"], "done");
     let refusal = agent.refusal(2);
@@ -103,13 +111,12 @@ fn the_guide_leads_to_a_guarded_server() {
 fn the_commands_of_the_inbox_page_do_what_the_page_says() {
     let page = Page::read("inbox", INBOX);
     let guide = Page::read("guide", GUIDE);
-    let [server, client] = <[Value; 2]>::try_from(guide.json()).unwrap();
+    let client = &guide.json()[1];
     let mut world = World::new();
-    world.write("mcp/files.json", &server);
     let mut agent = None;
     for block in page.console() {
         if block.mentions("approvals list") && agent.is_none() {
-            agent = Some(world.two_calls_wait(&client));
+            agent = Some(world.two_calls_wait(client));
         }
         match block.command() {
             "approval-proxy inbox" => world.in_terminal(&block, &[], Some(130)),
@@ -140,7 +147,7 @@ fn the_readme_and_the_guide_have_the_same_configurations() {
         .filter(|it| it.get("mcpServers").is_some())
         .collect();
     let guide = Page::read("guide", GUIDE).json();
-    assert_eq!(configurations, guide.iter().collect::<Vec<_>>());
+    assert_eq!(configurations, guide.iter().take(2).collect::<Vec<_>>());
 }
 
 // README shows a refused and an approved call within its first screen.

@@ -57,6 +57,7 @@ impl World {
         let tools = json!([
             {"name": "write_file", "description": "Create a new file.", "inputSchema": {"type": "object"}},
             {"name": "move_file", "description": "Move a file.", "inputSchema": {"type": "object"}},
+            {"name": "create_directory", "description": "Create a directory.", "inputSchema": {"type": "object"}},
         ]);
         // The real server would have to be downloaded.
         world.server("npx", &tools);
@@ -104,16 +105,21 @@ impl World {
         format!(r#"{{"path":"{home}/work/plan.md","content":"Ask Ada about the budget."}}"#)
     }
 
-    /// Starts the proxy from a client's configuration, without elicitation, and makes two calls that wait in the inbox.
-    pub(crate) fn two_calls_wait(&mut self, client: &Value) -> Agent {
-        let entry = &client["mcpServers"]["files"];
+    /// Starts the proxy from a client's configuration, for an agent without elicitation.
+    pub(crate) fn agent(&self, client: &Value) -> Agent {
+        let entry = &client["mcpServers"]["filesystem"];
         assert_eq!(entry["command"], "approval-proxy");
         let arguments = entry["args"].as_array().unwrap().iter();
         let arguments: Vec<String> = arguments
             .map(|it| self.here(it.as_str().unwrap()))
             .collect();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut agent = Agent::start(self, &arguments, &json!({}));
+        Agent::start(self, &arguments, &json!({}))
+    }
+
+    /// Starts the proxy likewise, and makes two calls that wait in the inbox.
+    pub(crate) fn two_calls_wait(&mut self, client: &Value) -> Agent {
+        let mut agent = self.agent(client);
         let draft = r#"{"source":"draft.md","destination":"old.md"}"#.to_owned();
         for (id, tool, arguments) in [
             (1, "write_file", self.write_file()),
@@ -199,6 +205,10 @@ impl World {
             });
         }
         if code == Some(130) {
+            // Before its program runs, a server would get the signal itself.
+            if block.mentions(" -- ") {
+                terminal.shows(RUNS);
+            }
             terminal.types("\u{3}");
         }
         assert_eq!(terminal.exit(), code, "{}", terminal.shown());
@@ -241,8 +251,11 @@ fn found(name: &str) -> PathBuf {
         .expect(name)
 }
 
+/// What the server writes to stderr when it runs.
+const RUNS: &str = "the server runs";
 /// A server that needs only a shell. It answers every request.
 const SERVER: &str = r#"
+echo "the server runs" >&2
 while IFS= read -r line; do
   case $line in *'"id":'*) ;; *) continue ;; esac
   id=${line#*'"id":'}

@@ -1,4 +1,4 @@
-//! contract.md, "Command line" and "Prompts": how a person is asked, and what follows from the
+//! contract.md, "Prompts" and "Command line": how a person is asked, and what follows from the
 //! answer.
 
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ fn runs(session: &mut Session, id: u64) {
     );
 }
 
-// "The request is `elicitation/create` in the words of the protocol revision in use: `message`
-// and `requestedSchema`, an object with a required boolean `approved` and an optional string
-// `reason`. […] Nothing is pre-ticked."
+// contract.md, "Prompts": "The request is `elicitation/create` in the words of the protocol revision
+// in use (2025-06-18 has no `mode` key; 2025-11-25 has): `message` and `requestedSchema`, an object
+// with a required boolean `approved` and an optional string `reason`. Nothing is pre-ticked."
 #[test]
-fn a_prompt_is_written_in_the_words_of_the_revision() {
+fn a_prompt_has_the_form_of_the_protocol_revision() {
     for (revision, mode) in [("2025-06-18", None), ("2025-11-25", Some("form"))] {
         let mut session = ProxyTest::new().start();
         session.handshake_as(revision, json!({"elicitation": {}}));
@@ -39,10 +39,10 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
         assert_eq!(schema["properties"]["approved"]["type"], "boolean");
         assert_eq!(schema["properties"]["reason"]["type"], "string");
         assert!(!schema.to_string().contains("default"), "{schema}");
-        // "names server, tool, risk and why it is asked, the tool's description, hints, and the
-        // arguments as indented JSON"; short ones stand on one line
+        // contract.md, "Prompts": "The message names server, tool, risk and why it is asked, the
+        // arguments, the tool's description and hints."
         let message = params["message"].as_str().unwrap();
-        for told in [
+        for part in [
             "box",
             "wipe",
             "high",
@@ -50,7 +50,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
             "destructiveHint true",
             "{\"n\": 7}",
         ] {
-            assert!(message.contains(told), "{told}: {message}");
+            assert!(message.contains(part), "{part}: {message}");
         }
         session.answer(&prompt, approval());
         runs(&mut session, id);
@@ -58,11 +58,11 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
     }
 }
 
-// "Only a client that declared elicitation is asked."; part 1: "earlier revisions have no
-// elicitation: a refusal that says so"
+// contract.md, "Prompts": "Only a client that declared elicitation is asked." contract.md, "Protocol
+// revisions": "2024-11-05 and 2025-03-26 have no elicitation."
 #[test]
 fn a_client_that_cannot_be_asked_is_refused() {
-    for (revision, capabilities, told) in [
+    for (revision, capabilities, part) in [
         ("2025-06-18", json!({}), "elicitation"),
         (
             "2025-11-25",
@@ -75,7 +75,7 @@ fn a_client_that_cannot_be_asked_is_refused() {
         let mut session = ProxyTest::new().start();
         session.handshake_as(revision, capabilities);
         let text = session.is_refused("wipe", json!({"marker": 1}));
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(part), "{text}");
         session.passes("read", json!({}));
         assert!(!session.has_recorded("marker"));
         assert_eq!(session.decision("wipe")["decision"], "denied");
@@ -83,10 +83,10 @@ fn a_client_that_cannot_be_asked_is_refused() {
     }
 }
 
-// "Approved means: action `accept` and `approved` exactly `true`. Everything else, […] wrong
-// types, unknown actions, […] is a refusal."
+// contract.md, "Prompts": "Approved means: action `accept` and `approved` exactly `true`. Everything
+// else, […] wrong types, unknown actions, […] is a refusal."
 #[test]
-fn only_accept_and_true_is_a_yes() {
+fn only_accept_with_approved_true_is_a_yes() {
     let mut session = session([]);
     let (denied, dismissed) = ("denied by a person", "dismissed without an answer");
     let invalid = "the client's answer to the question cannot be used";
@@ -143,10 +143,10 @@ fn only_accept_and_true_is_a_yes() {
     session.finish();
 }
 
-// "`--timeout SECONDS` | 120 | how long a human has"; "`--timeout-action` | `deny`"; "A timed-out
-// or cancelled prompt is withdrawn from the client."; "late answers […] is a refusal"
+// contract.md, "Command line": "`--timeout SECONDS`: how long a person has". contract.md, "Prompts": "A
+// timed-out or cancelled prompt is withdrawn from the client." A late answer does not count.
 #[test]
-fn a_prompt_that_nobody_answers_is_withdrawn_and_refused() {
+fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_is_refused() {
     let mut session = session(["--timeout", "0.2"]);
     let id = session.call("wipe", json!({"marker": 1}));
     let prompt = session.prompt();
@@ -170,10 +170,10 @@ fn a_prompt_that_nobody_answers_is_withdrawn_and_refused() {
     session.finish();
 }
 
-// "`--timeout-action` […] `approve`: the final outcome of a delivered prompt that nobody
-// answered"; section 6: "a `timeout` under `approve` was [forwarded]"
+// contract.md, "Command line": "`--timeout-action`: the final outcome of a delivered prompt that
+// nobody answered".
 #[test]
-fn a_timeout_approves_where_the_operator_chose_that() {
+fn a_timeout_approves_if_the_operator_chose_that() {
     let mut session = session(["--timeout", "0.2", "--timeout-action", "approve"]);
     let id = session.call("wipe", json!({}));
     session.prompt();
@@ -192,25 +192,24 @@ fn a_timeout_approves_where_the_operator_chose_that() {
     session.finish();
 }
 
-// "0 = no limit"
+// contract.md, "Command line": "0 = no limit".
 #[test]
-fn a_timeout_of_zero_is_no_limit() {
-    // With the default of the environment, this would end at once.
+fn a_timeout_of_zero_means_no_limit() {
+    // The environment's timeout would end the wait at once.
     let test = ProxyTest::new().flags(["--timeout", "0"]);
     let mut session = test.env("APPROVAL_DEFAULT_TIMEOUT", "0.001").start();
     session.handshake();
     let id = session.call("wipe", json!({}));
     let prompt = session.prompt();
-    // A tick of the clock later a limit of 0 would have run out.
+    // After this, a limit of 0 seconds would have run out.
     session.passes("slow", json!({"ms": 50}));
     session.answer(&prompt, approval());
     runs(&mut session, id);
     session.finish();
 }
 
-// "`--approve-ttl SECONDS` | 0 | an approval covers identical calls for so long"; "only approvals
-// are cached, per client session"; "Identical calls that wait at the same time share one prompt
-// when a TTL is set."
+// contract.md, "Prompts": "only approvals are cached, per client session […]. Identical calls that
+// wait at the same time share one prompt when a TTL is set and the prompt shows them in full."
 #[test]
 fn an_approval_covers_identical_calls_while_it_lasts() {
     let mut session = session(["--approve-ttl", "0.4"]);
@@ -223,12 +222,12 @@ fn an_approval_covers_identical_calls_while_it_lasts() {
     let third = session.call("wipe", json!({"a": 1, "b": 2}));
     runs(&mut session, third);
     assert!(!session.was_prompted(), "an identical call was asked about");
-    // Not the same call: not covered.
+    // Another call is not covered.
     let other = session.call("wipe", json!({"a": 1.0, "b": 2}));
     let prompt = session.prompt();
     session.answer(&prompt, json!({"action": "decline"}));
     session.refusal(other);
-    // A refusal is not kept.
+    // A refusal is not cached.
     let other = session.call("wipe", json!({"a": 1.0, "b": 2}));
     session.approve();
     runs(&mut session, other);
@@ -253,10 +252,10 @@ fn without_a_ttl_each_identical_call_is_asked_about() {
     session.finish();
 }
 
-// "`--approval-dedupe-key-fields`, `--approval-dedupe-arg-keys` | server,tool,args | what makes
-// two calls identical"
+// contract.md, "Command line": "`--approval-dedupe-key-fields` and `--approval-dedupe-arg-keys`: what
+// makes two calls identical."
 #[test]
-fn dedupe_flags_say_what_makes_two_calls_identical() {
+fn dedupe_flags_decide_which_calls_are_identical() {
     let mut by_tool = session([
         "--approve-ttl",
         "60",
@@ -285,9 +284,8 @@ fn dedupe_flags_say_what_makes_two_calls_identical() {
     by_path.finish();
 }
 
-// "`--approval-retry-attempts`, `-backoff`, `-max-backoff`, `-multiplier` | 2, 0.5, 5, 2 | retries
-// of a channel that could not decide (for elicitation: only a JSON-RPC error to our prompt; an
-// answer is an answer)"
+// contract.md, "Command line": "retries of an engine that could not decide. For elicitation that is
+// only a JSON-RPC error to our prompt; an answer is an answer."
 #[test]
 fn a_prompt_that_the_client_could_not_show_is_tried_again() {
     let mut session = session([
@@ -313,7 +311,7 @@ fn a_prompt_that_the_client_could_not_show_is_tried_again() {
         ids.push(error(&mut session));
         let waited = start.elapsed().as_millis();
         assert!(waited >= least, "{waited} ms");
-        // Generous, but an unbounded pause of 0.1 · 3 · 3 s would be seen at the end.
+        // The bounds are generous, but the last one would still catch a pause of 0.1 · 3 · 3 s.
         assert!(waited < most + 1000, "{waited} ms");
     }
     ids.dedup();
@@ -331,7 +329,7 @@ fn a_prompt_that_the_client_could_not_show_is_tried_again() {
 }
 
 #[test]
-fn no_retries_are_made_where_there_are_none_and_an_answer_is_an_answer() {
+fn nothing_is_retried_with_zero_attempts_or_after_an_answer() {
     let mut session = session(["--approval-retry-attempts", "0"]);
     let id = session.call("wipe", json!({}));
     let prompt = session.prompt();
@@ -350,7 +348,7 @@ fn no_retries_are_made_where_there_are_none_and_an_answer_is_an_answer() {
 // contract.md, "Protocol revisions": "`notifications/cancelled` for a held call: withdraw the
 // prompt, run nothing, forward nothing."
 #[test]
-fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
+fn cancelling_a_held_call_withdraws_its_prompt_and_forwards_nothing() {
     let mut session = session([]);
     session.passes("read", json!({}));
     let before = session.recorded();
@@ -366,7 +364,7 @@ fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
     let sentinel = json!({"jsonrpc": "2.0", "id": "sentinel", "method": "ping"}).to_string();
     session.send(&sentinel);
     session.response("sentinel");
-    // Not one byte of the call, the cancellation or the late answer.
+    // The server has got no byte of the call, the cancellation or the late answer.
     let expected = [&before[..], sentinel.as_bytes(), b"\n"].concat();
     assert_eq!(session.recorded(), expected);
     let line = session.decision("wipe");
@@ -397,10 +395,11 @@ fn a_waiting_approval_delays_nobody_else() {
     session.finish();
 }
 
-// "While a call waits and carries a `progressToken`, the client gets a `notifications/progress`
-// every 10 s, with values small enough (below 0.001) that the upstream's own still increase"
+// contract.md, "Prompts": "While a call waits and carries a `progressToken`, the client gets a
+// `notifications/progress` every 10 s, with values small enough (below 0.001) that the upstream's own
+// still increase."
 #[test]
-fn a_client_that_asked_for_progress_hears_of_it_while_a_call_waits() {
+fn a_client_that_asked_for_progress_gets_it_while_a_call_waits() {
     let mut session = session(["--timeout", "0"]);
     let start = Instant::now();
     let quiet = session.call("write_file", json!({}));
@@ -429,9 +428,8 @@ fn a_client_that_asked_for_progress_hears_of_it_while_a_call_waits() {
     session.finish();
 }
 
-// "`--max-message-size`, `--max-pending` | 64 MiB, 4096 | caps"
 #[test]
-fn more_calls_than_may_wait_are_refused() {
+fn calls_beyond_max_pending_are_refused() {
     let mut session = session(["--max-pending", "2"]);
     let first = session.call("wipe", json!({}));
     let second = session.call("wipe", json!({}));
@@ -459,7 +457,7 @@ fn more_calls_than_may_wait_are_refused() {
 // contract.md, "Protocol revisions": "Answer the call with `resultType: "input_required"`, one
 // `inputRequests` entry and a `requestState`; the client retries with `inputResponses`."
 #[test]
-fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
+fn a_gated_stateless_call_runs_when_its_retry_brings_a_yes() {
     let mut session = ProxyTest::new().start();
     let call = |mark: &str| {
         json!({"name": "wipe", "arguments": {"m": mark}, "_meta": {
@@ -479,7 +477,7 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
     let state = asked["result"]["requestState"].clone();
     assert!(!session.has_recorded(r#""m":"one""#));
-    // Not for another call.
+    // The state is not valid for another call.
     let id = session.request("tools/call", retry("two", &state, yes.clone()));
     assert!(session.refusal(id).contains("belong to no question"));
     assert!(!session.has_recorded(r#""m":"two""#));
@@ -490,7 +488,7 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     );
     assert!(!session.has_recorded("requestState"));
     assert!(!session.has_recorded("approval-proxy"));
-    // Nor twice.
+    // It is not valid twice.
     let id = session.request("tools/call", retry("one", &state, yes));
     assert!(session.refusal(id).contains("was already answered"));
     let id = session.request("tools/call", call("three"));

@@ -1,4 +1,4 @@
-//! contract.md, "Audit log": the record of what was decided.
+//! contract.md, "Audit log": what is recorded, and how.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::support::ProxyTest;
 
-// "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`, `args` (redacted),
-// `decision`, […] `risk`, `reason`, `mode`, `dry_run`, `forwarded`, […] `duration_ms`"
+// contract.md, "Audit log": "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`,
+// `args` (redacted), `decision` […] `risk`, `reason`, `mode`, `dry_run`, `forwarded`, `duration_ms`".
 #[test]
-fn a_decision_line_has_every_key_of_the_contract() {
+fn a_decision_record_has_every_key_of_the_contract() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({"path": "/a"}));
@@ -42,7 +42,7 @@ fn a_decision_line_has_every_key_of_the_contract() {
     let passed = session.decision("read");
     assert_eq!(passed["decision"], "passed");
 
-    // "Other lines carry `event` (`open`, …) and never a `tool` key."
+    // contract.md, "Audit log": "Other lines carry `event` […] and never a `tool` key."
     let lines = session.log();
     assert_eq!(lines[0]["event"], "open");
     for line in &lines {
@@ -54,7 +54,7 @@ fn a_decision_line_has_every_key_of_the_contract() {
     session.finish();
 }
 
-// "New files are created 0600."
+// contract.md, "Audit log": "New files are created 0600."
 #[test]
 fn a_new_log_is_readable_by_its_owner_only() {
     let mut session = ProxyTest::new().in_shell("umask 0;").start();
@@ -67,9 +67,9 @@ fn a_new_log_is_readable_by_its_owner_only() {
     session.finish();
 }
 
-// "The line is written before the call is forwarded"
+// contract.md, "Audit log": "The line is written before the call is forwarded".
 #[test]
-fn when_the_server_sees_a_call_its_line_is_already_in_the_log() {
+fn a_calls_record_is_already_in_the_log_when_the_server_gets_the_call() {
     let test = ProxyTest::new();
     let log = test.log_path();
     let mut session = test.upstream(["--show", log.to_str().unwrap()]).start();
@@ -92,10 +92,10 @@ fn when_the_server_sees_a_call_its_line_is_already_in_the_log() {
     session.finish();
 }
 
-// "Values under keys that look like secrets […] are replaced, and strings over 500 characters
-// are shortened with their length and a digest"
+// contract.md, "Audit log": "Values under keys that look like secrets […] are replaced, and strings
+// over 500 characters are shortened with their length and a digest".
 #[test]
-fn secrets_and_long_strings_are_not_kept() {
+fn secrets_and_long_strings_are_not_logged() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     let long = "x".repeat(5_000);
@@ -159,7 +159,7 @@ fn two_proxies_share_one_log_and_one_sequence() {
 }
 
 #[test]
-fn a_log_is_appended_to() {
+fn an_existing_log_is_continued() {
     let test = ProxyTest::new();
     let old = "{\"v\":1,\"seq\":41,\"event\":\"open\"}\n";
     std::fs::write(test.log_path(), old).unwrap();
@@ -169,14 +169,14 @@ fn a_log_is_appended_to() {
     let lines = session.log();
     assert_eq!(lines[0]["seq"], 41);
     assert_eq!(lines[1]["seq"], 42);
-    // Nothing of it goes to stderr.
+    // Records do not go to stderr as well.
     assert_eq!(session.stderr(), "");
     session.finish();
 }
 
-// One sequence, also while logrotate moves the log away.
+// The numbers are one sequence even while logrotate moves the log away.
 #[test]
-fn no_number_is_given_twice_while_the_log_of_two_proxies_is_moved_away() {
+fn two_proxies_use_no_number_twice_while_their_log_is_moved_away() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("shared.jsonl");
     let clients: Vec<_> = (0..2)
@@ -219,15 +219,13 @@ fn lines_of(file: &Path) -> Vec<Value> {
         .collect()
 }
 
-// "an ask that nobody answers gets its `timeout` line when it expires"; "`decision` (`passed`,
-// `approved`, `denied`, `blocked`, `timeout`, `cancelled`, `dry_run`, `error`)"
 #[test]
-fn a_lost_client_leaves_a_cancelled_line_for_what_it_was_asked() {
+fn a_held_call_is_recorded_as_cancelled_when_its_client_goes_away() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.call("wipe", json!({"marker": 1}));
     let prompt = session.prompt();
-    // It breaks off in the middle of its answer.
+    // The client goes away in the middle of its answer.
     session.send_bytes(json!({"id": prompt["id"]}).to_string().as_bytes());
     session.close_stdin();
     assert_eq!(session.exit().0, 0);

@@ -1,4 +1,4 @@
-//! The proxy as a newcomer runs it: by hand, in a terminal, with few flags.
+//! The proxy as newcomers run it: by hand, in a terminal, with few flags.
 
 use std::process::{Command, Stdio};
 
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::support::{ProxyTest, Pty, Terminal, eventually, proxy};
 
-/// A server that says when it runs, and reads until the end.
+/// A server that says when it is running, and reads its input to the end.
 const READY: &str = "echo ready >&2; exec cat";
 
-/// A folder with a config around a server that reads until the end.
+/// A folder with a configuration for such a server.
 fn config() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("servers.json");
@@ -19,7 +19,7 @@ fn config() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn in_a_terminal_it_says_what_it_waits_for_what_to_write_where_and_how_to_end() {
+fn in_a_terminal_the_proxy_shows_a_config_entry_and_how_to_stop() {
     let (dir, path) = config();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown = terminal.in_terminal(&["--upstream", &path]);
@@ -28,16 +28,16 @@ fn in_a_terminal_it_says_what_it_waits_for_what_to_write_where_and_how_to_end() 
     let program = proxy().display().to_string();
     let entry = json!({"command": program, "args": ["--upstream", path]});
     shown.shows(&format!("\"my files\": {entry}"));
-    // By then the server runs, in a process group of its own.
+    // The server runs by now, in a process group of its own.
     shown.shows("[my files] ready");
     shown.types("\u{3}");
     assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
-    // Nothing that a client could have read.
+    // Nothing is written that a client would read.
     assert!(!shown.shown().contains("jsonrpc"), "{}", shown.shown());
 }
 
 #[test]
-fn to_a_client_it_says_nothing_of_that() {
+fn the_proxy_shows_no_such_help_when_a_client_starts_it() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     assert_eq!(session.stderr(), "");
@@ -45,7 +45,7 @@ fn to_a_client_it_says_nothing_of_that() {
 }
 
 #[test]
-fn an_error_in_a_terminal_ends_at_once() {
+fn an_error_in_a_terminal_ends_the_proxy_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown = terminal.in_terminal(&["--upstream", "/nonexistent/config.json"]);
@@ -86,18 +86,18 @@ fn help_is_a_command_and_the_short_help_is_shorter() {
         assert!(short.contains(flag), "{flag}: {short}");
     }
     assert!(short.contains("--help"), "{short}");
-    for (arguments, told) in [
+    for (arguments, part) in [
         (&["help", "inbox"][..], "--set-passphrase"),
         (&["help", "approvals"], "deny"),
         (&["help", "approvals", "list"], "--watch"),
         (&["approvals", "--help"], "list"),
     ] {
-        assert!(out(arguments).contains(told), "{arguments:?}");
+        assert!(out(arguments).contains(part), "{arguments:?}");
     }
 }
 
 #[test]
-fn http_is_streamable_http() {
+fn the_transport_http_means_streamable_http() {
     let mut session = ProxyTest::new()
         .flags(["--transport", "http", "--port", "0"])
         .start();
@@ -120,7 +120,7 @@ fn a_slow_server_is_mentioned_once_on_stderr() {
 }
 
 #[test]
-fn suggested_commands_reach_the_folder() {
+fn suggested_commands_name_the_state_folder() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("it's mine");
     let terminal = Terminal::at(&state);
@@ -128,22 +128,23 @@ fn suggested_commands_reach_the_folder() {
         "--state-dir '{}'",
         state.display().to_string().replace('\'', r"'\''")
     );
-    // Setting a passphrase makes the folder.
-    let told = terminal.fed(&["inbox", "--show-key"], "");
-    assert_eq!(told.code, Some(2), "{told:?}");
-    let told = terminal.approvals(&["approve", "abcdef"]);
+    // This command creates the folder.
+    let output = terminal.run_with_stdin(&["inbox", "--show-key"], "");
+    assert_eq!(output.code, Some(2), "{output:?}");
+    let output = terminal.approvals(&["approve", "abcdef"]);
     assert!(
-        told.err
+        output
+            .err
             .contains(&format!("`approval-proxy approvals list {quoted}`")),
-        "{told:?}"
+        "{output:?}"
     );
-    let told = terminal.approvals(&["list"]);
+    let output = terminal.approvals(&["list"]);
     assert_eq!(
-        told.out,
+        output.out,
         format!("Nothing is waiting for you in {}.\n", state.display())
     );
-    let told = terminal.approvals(&["list", "--history"]);
-    assert!(told.out.contains(state.to_str().unwrap()), "{told:?}");
+    let output = terminal.approvals(&["list", "--history"]);
+    assert!(output.out.contains(state.to_str().unwrap()), "{output:?}");
     let test = ProxyTest::new().section(json!({"inboxKey": format!("sha256:{}", "0".repeat(64))}));
     let mut session = test.state(&state).start();
     session.stderr_says(&format!("`approval-proxy inbox --show-key {quoted}`"));
@@ -152,25 +153,25 @@ fn suggested_commands_reach_the_folder() {
 }
 
 #[test]
-fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
+fn an_inbox_without_a_terminal_or_browser_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut standing = terminal.inbox("0");
     eventually("it says how to end it", || {
         standing.stderr().contains("stop with `kill ")
     });
-    let told = standing.stderr();
-    assert!(!told.contains("run `approval-proxy inbox`"), "{told}");
+    let output = standing.stderr();
+    assert!(!output.contains("run `approval-proxy inbox`"), "{output}");
     assert!(
-        told.contains("no browser was opened because of `--no-browser`"),
-        "{told}"
+        output.contains("no browser was opened because of `--no-browser`"),
+        "{output}"
     );
     assert!(
-        told.contains("`approval-proxy approvals list --state-dir "),
-        "{told}"
+        output.contains("`approval-proxy approvals list --state-dir "),
+        "{output}"
     );
     standing.end(rustix::process::Signal::TERM);
-    // Its own terminal shows a link.
+    // In a terminal, the inbox shows a link.
     let mut shown = terminal.in_terminal(&["inbox", "--inbox-port", "0"]);
     shown.shows("no browser could be opened here; stop with Ctrl-C");
     shown.shows("Open this link within five minutes; it works once:");
@@ -179,7 +180,7 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
 }
 
 #[test]
-fn the_minimum_of_a_passphrase_is_told_before_one_is_asked_for() {
+fn the_minimum_length_is_shown_before_a_passphrase_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown: Pty = terminal.in_terminal(&["inbox", "--set-passphrase"]);

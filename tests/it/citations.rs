@@ -1,11 +1,12 @@
-//! Comments that cite docs/reference: each names a section that exists, and quotes what it says.
+//! Checks the citations of docs/reference in comments: the section exists and contains the quote.
 //!
-//! A citation is `contract.md, "Prompts"` or `invariants.md, 3`. A quote may follow after a colon; `[…]` leaves words out.
+//! A citation is `contract.md, "Prompts"` or `invariants.md, 3`. A quote may follow after a colon; `[…]` stands for omitted
+//! words.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The sections of both pages by what a citation calls them, each on one line.
+/// The text of each section on one line, by the name that a citation uses.
 fn sections() -> BTreeMap<String, String> {
     let mut sections = BTreeMap::new();
     for page in ["contract.md", "invariants.md"] {
@@ -31,7 +32,7 @@ fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The comments of a file, each on one line.
+/// The comments of a file, each joined to one line.
 fn comments(text: &str) -> Vec<String> {
     let mut comments = vec![String::new()];
     for line in text.lines().map(str::trim_start) {
@@ -49,7 +50,7 @@ fn comments(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a citation calls its section, and what follows it.
+/// The section that each citation names, and the text after the citation.
 fn citations(comment: &str) -> Vec<(String, &str)> {
     let mut found = Vec::new();
     for page in ["contract.md, ", "invariants.md, "] {
@@ -69,7 +70,7 @@ fn citations(comment: &str) -> Vec<(String, &str)> {
     found
 }
 
-/// The quote at the start of a text, in the parts that `[…]` leaves. Quotes in backticks do not end it.
+/// The quote at the start of a text, split at `[…]`. A quotation mark in backticks does not end it.
 fn quote(text: &str) -> Vec<&str> {
     let Some(text) = text.strip_prefix(": \"") else {
         return Vec::new();
@@ -97,7 +98,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_comments_cite_is_there() {
+fn every_citation_exists() {
     let sections = sections();
     let (mut count, mut wrong) = (0, Vec::new());
     for folder in ["src", "tests"] {

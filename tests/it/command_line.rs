@@ -1,4 +1,4 @@
-//! contract.md, "Command line": what works without a session, and every exit code.
+//! contract.md, "Command line": what works without a session, and the exit codes.
 
 use std::process::{Command, Output, Stdio};
 
@@ -13,9 +13,9 @@ fn run<const N: usize>(arguments: [&str; N]) -> Output {
     command.output().unwrap()
 }
 
-/// The code and the one line of a run that fails before anything is relayed.
+/// Returns the exit code and the error of a run that fails before it relays anything.
 fn fails(mut session: Session) -> (i32, String) {
-    // What a client that stays is told is in `start_errors`.
+    // `start_errors` tests the error that a client gets if it does not close.
     session.close_stdin();
     let (code, _) = session.exit();
     assert_eq!(session.rest(), Vec::<serde_json::Value>::new());
@@ -33,7 +33,7 @@ fn one_readable_line(stderr: &str) -> String {
     line.to_owned()
 }
 
-// "`--version`, `--help` | work without a config"
+// contract.md, "Command line": "`--version` and `--help` work without a config."
 #[test]
 fn version_and_help_work_without_a_config() {
     let version = run(["--version"]);
@@ -83,8 +83,8 @@ fn version_and_help_work_without_a_config() {
     }
 }
 
-// "Exit: […] a documented non-zero code per kind of failure (bad usage, …"
-// "Errors are one readable line on stderr, never a panic or a trace."
+// contract.md, "Command line": "a documented non-zero code per kind of failure (bad usage, […]
+// Errors are one readable line on stderr, never a panic or a trace."
 #[test]
 fn bad_usage_ends_with_2() {
     let cases: [(&[&str], &str); 12] = [
@@ -114,7 +114,7 @@ fn bad_usage_ends_with_2() {
             "--mode",
         ),
     ];
-    for (arguments, told) in cases {
+    for (arguments, part) in cases {
         let output = Command::new(proxy())
             .args(arguments)
             .stdin(Stdio::null())
@@ -123,11 +123,10 @@ fn bad_usage_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         let line = one_readable_line(&String::from_utf8(output.stderr).unwrap());
-        assert!(line.contains(told), "{line}");
+        assert!(line.contains(part), "{line}");
     }
 }
 
-// "… bad config, …"
 #[test]
 fn a_bad_config_ends_with_3() {
     let missing = run(["--upstream", "/nonexistent/config.json"]);
@@ -139,8 +138,8 @@ fn a_bad_config_ends_with_3() {
     let rules = |rules: serde_json::Value| {
         json!({"mcpServers": {"a": {"command": "true", "approvalRules": rules}}}).to_string()
     };
-    for (config, told) in [
-        // "A file that is not JSON: error with line and column."
+    for (config, part) in [
+        // contract.md, "Configuration": "A file that is not JSON: error with line and column."
         (
             "{\n  \"mcpServers\": {,\n".to_owned(),
             "config.json:2:18: not JSON",
@@ -148,13 +147,13 @@ fn a_bad_config_ends_with_3() {
         (String::new(), ":1:"),
         ("{}".to_owned(), "mcpServers"),
         (json!({"mcpServers": {}}).to_string(), "no server"),
-        // "an unknown key is an error with the nearest known key"
+        // contract.md, "Configuration": "an unknown key is an error with the nearest known key".
         (rules(json!({"alwaysAlow": []})), "alwaysAllow"),
         (
             json!({"mcpServers": {"a": server}, "approvalProxy": {"dryrun": true}}).to_string(),
             "dryRun",
         ),
-        // "so is a wrong type, a bad enum, a negative number, a bad glob"
+        // contract.md, "Configuration": "so is a wrong type, a bad enum, a negative number, a bad glob".
         (
             rules(json!({"alwaysAllow": 7})),
             "/mcpServers/a/approvalRules/alwaysAllow",
@@ -171,7 +170,7 @@ fn a_bad_config_ends_with_3() {
             rules(json!({"denyPatterns": ["a[z"]})),
             "/mcpServers/a/approvalRules/denyPatterns/0",
         ),
-        // "an unset variable without a default is an error that names it"
+        // contract.md, "Configuration": "an unset variable without a default is an error that names it".
         (
             json!({"command": "${NO_SUCH_VARIABLE_HERE}"}).to_string(),
             "NO_SUCH_VARIABLE_HERE",
@@ -183,7 +182,7 @@ fn a_bad_config_ends_with_3() {
     ] {
         let (code, line) = fails(ProxyTest::new().config(&config).start());
         assert_eq!(code, 3, "{config}: {line}");
-        assert!(line.contains(told), "{config}: {line}");
+        assert!(line.contains(part), "{config}: {line}");
     }
 }
 
@@ -197,7 +196,8 @@ fn an_unknown_transport_is_bad_usage() {
     assert_eq!(code, 2);
 }
 
-// "beyond loopback only with `--auth-token-file`, `APPROVAL_AUTH_TOKEN` or `--insecure-no-auth`"
+// contract.md, "Command line": "other machines can connect only with `--auth-token-file`,
+// `APPROVAL_AUTH_TOKEN` or `--insecure-no-auth`."
 #[test]
 fn other_machines_are_not_let_in_by_accident() {
     let flags = ["--transport", "streamable-http", "--host", "0.0.0.0"];
@@ -206,23 +206,22 @@ fn other_machines_are_not_let_in_by_accident() {
     assert!(line.contains("--auth-token-file"), "{line}");
 }
 
-// Part 1: "Keys that only later channels use are validated, and a warning says that they have
-// no effect yet."
+// contract.md, "Configuration": "Keys for engines that do not exist yet […] are checked, and a warning
+// says that they have no effect." So are flags for another transport.
 #[test]
-fn settings_of_later_channels_are_warned_about() {
+fn settings_without_effect_are_warned_about() {
     let mut session = ProxyTest::new()
         .flags(["--port", "9000", "--host", "127.0.0.1"])
         .section(json!({"approvalAuthToken": "t0p-s3cret"}))
         .start();
     session.handshake();
-    for told in ["--port", "--host", "approvalAuthToken"] {
-        session.stderr_says(told);
+    for part in ["--port", "--host", "approvalAuthToken"] {
+        session.stderr_says(part);
     }
     assert!(!session.stderr().contains("t0p-s3cret"));
     session.finish();
 }
 
-// "upstream could not start"
 #[test]
 fn an_upstream_that_cannot_start_ends_with_4() {
     for command in [
@@ -238,25 +237,23 @@ fn an_upstream_that_cannot_start_ends_with_4() {
     let url = json!({"mcpServers": {"box": {"url": "http://127.0.0.1:1/sse"}}});
     let mut session = ProxyTest::new().config(url).start();
     assert_eq!(session.exit().0, 4);
-    session.stderr_says("cannot be reached; check `url`");
+    session.stderr_says("cannot be reached; check its URL");
     let test = ProxyTest::new().entry("cwd", json!("/nonexistent/folder"));
     let (code, line) = fails(test.start());
     assert_eq!(code, 4, "{line}");
     assert!(line.contains("`cwd`"), "{line}");
 }
 
-// "upstream could not start": it ran, but ended before it said anything
 #[test]
-fn an_upstream_that_ends_before_it_speaks_ends_with_4() {
+fn an_upstream_that_exits_before_it_sends_anything_ends_with_4() {
     let mut session = ProxyTest::new().upstream(["--exit", "3"]).start();
     let (code, _) = session.exit();
     assert_eq!(code, 4);
     session.stderr_says("status 3");
-    // "the upstream's stderr goes to stderr"
+    // contract.md, "Processes": "The upstream's stderr goes to stderr."
     session.stderr_says("scripted_upstream: exits at once\n");
 }
 
-// "audit log not writable"
 #[test]
 fn an_audit_log_that_cannot_be_opened_ends_with_5() {
     let folder = tempfile::tempdir().unwrap();
@@ -277,7 +274,6 @@ fn an_audit_log_that_cannot_be_opened_ends_with_5() {
     }
 }
 
-// "upstream died"
 #[test]
 fn an_upstream_that_dies_ends_with_6() {
     let mut session = ProxyTest::new().start();
@@ -289,7 +285,6 @@ fn an_upstream_that_dies_ends_with_6() {
     assert_eq!(session.stderr().matches("error:").count(), 1);
 }
 
-// `exit_code::INTERNAL`: "a system that is out of resources"
 #[test]
 fn a_system_without_resources_ends_with_1_and_one_line() {
     let few_files = "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; ulimit -n 4;";
@@ -297,7 +292,8 @@ fn a_system_without_resources_ends_with_1_and_one_line() {
     assert_eq!(code, 1, "{line}");
 }
 
-// "several and none named: a warning on stderr that names the choice"
+// contract.md, "Command line": "If there are several and none is named, the first that is not disabled
+// is used, and a warning on stderr names the choice."
 #[test]
 fn of_several_servers_the_first_is_used_and_named() {
     let test = ProxyTest::new();
@@ -317,7 +313,7 @@ fn of_several_servers_the_first_is_used_and_named() {
     session.finish();
 }
 
-// "`--server`, `-s NAME`"; "unknown: error that lists the names"
+// contract.md, "Command line": "An unknown name is an error that lists the names."
 #[test]
 fn a_server_is_chosen_by_name_and_an_unknown_one_is_an_error_that_lists_the_names() {
     let start = |flag: &str, name: &str| {
@@ -340,9 +336,8 @@ fn a_server_is_chosen_by_name_and_an_unknown_one_is_an_error_that_lists_the_name
     }
 }
 
-// "Errors are one readable line on stderr, never a panic or a trace."
 #[test]
-fn a_reader_of_the_help_that_has_gone_makes_no_panic() {
+fn help_does_not_panic_when_its_reader_has_gone() {
     for flag in ["--help", "--version"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -356,10 +351,9 @@ fn a_reader_of_the_help_that_has_gone_makes_no_panic() {
     }
 }
 
-// "a documented non-zero code per kind of failure (… upstream could not start …)": a program
-// that prints a banner and ends was no server.
+// A program that prints a banner and exits was not a server, so it "could not start".
 #[test]
-fn a_program_that_is_no_server_ends_with_4() {
+fn a_program_that_is_not_a_server_ends_with_4() {
     let mut session = ProxyTest::new()
         .config(json!({"mcpServers": {"u": {"command": "echo", "args": ["hello"]}}}))
         .start();

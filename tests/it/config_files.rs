@@ -1,5 +1,5 @@
-//! contract.md, "Configuration": the forms of a config, what reaches the server, and a proxy that
-//! is told to start itself.
+//! contract.md, "Configuration": the forms of a configuration, what reaches the server, and a
+//! configuration that would start the proxy itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +17,9 @@ fn report(session: &mut Session) -> Value {
     session.script(json!({"do": "report"}))
 }
 
-// "JSON in one of three forms: `{"mcpServers": {NAME: ENTRY}, "approvalProxy": {…}}`; one `ENTRY`
-// (name `upstream`; an `approvalProxy` beside it counts); an array of `ENTRY` with `name`
-// (default `server-<index>`)."
+// contract.md, "Configuration": "JSON in one of three forms: `{"mcpServers": {NAME: ENTRY},
+// "approvalProxy": {…}}`; one `ENTRY` (name `upstream`; an `approvalProxy` beside it counts); an array
+// of `ENTRY` with `name` (default `server-<index>`)."
 #[test]
 fn each_of_the_three_forms_starts_its_server() {
     type Form = fn(Value) -> (Value, &'static [&'static str], &'static str);
@@ -56,7 +56,6 @@ fn each_of_the_three_forms_starts_its_server() {
         assert_eq!(session.decision("read")["server"], name, "{config}");
         session.finish();
     }
-    // "an `approvalProxy` beside it counts"
     let test = ProxyTest::new();
     let mut entry = test.built_entry();
     entry["approvalProxy"] = json!({"dryRun": true});
@@ -66,7 +65,8 @@ fn each_of_the_three_forms_starts_its_server() {
     session.finish();
 }
 
-// Issue 15: "Expand `${NAME}` and `${NAME:-default}` only. `$NAME` is text …"
+// contract.md, "Configuration": "`${NAME}` and `${NAME:-default}` expand in `command`, `args`, `env`,
+// `cwd`, `envFile`, `url` and `headers`".
 #[test]
 fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     let test = ProxyTest::new();
@@ -110,13 +110,13 @@ fn the_proxys_own_variables_never_reach_the_server() {
     assert_eq!(report["env"]["OTHER"], "stays");
     let names = report["env"].as_object().unwrap().keys();
     let ours: Vec<&String> = names.filter(|name| name.starts_with("APPROVAL_")).collect();
-    // "with a depth marker in the child's environment as a second guard"
+    // Only the marker that ends a chain of proxies is passed on.
     assert_eq!(ours, ["APPROVAL_PROXY_DEPTH"]);
     assert!(!report.to_string().contains("t0p-s3cret"));
     session.finish();
 }
 
-// "Keys that other clients put into an entry are left alone."
+// contract.md, "Configuration": "Keys that other clients put into an entry are left alone."
 #[test]
 fn a_config_with_the_keys_of_other_clients_works_unchanged() {
     let mut session = ProxyTest::new()
@@ -130,10 +130,9 @@ fn a_config_with_the_keys_of_other_clients_works_unchanged() {
     session.finish();
 }
 
-// Issue 15: "warn by name about keys that have no effect", "Where a config names a variable that is set
-// in the environment as `$NAME`, warn once."
+// A warning names keys without effect, and `$NAME` if that variable is set in the environment.
 #[test]
-fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
+fn keys_without_effect_are_warned_about_once_and_the_server_starts() {
     let mut session = ProxyTest::new()
         .entry("autoApprove", json!(["x"]))
         .entry("timeout", json!(60))
@@ -147,20 +146,20 @@ fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
     assert_eq!(report["env"]["B"], "$NAMED $NOT_SET");
     let stderr = session.stderr();
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
-    for told in [
+    for part in [
         "/mcpServers/box/env/A: `$NAMED` is plain text here, because only `${NAME}` is a variable",
         "/mcpServers/box/env/C: `%NAMED%` is plain text here",
         "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
     ] {
-        assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
+        assert_eq!(stderr.matches(part).count(), 1, "{stderr}");
     }
     assert!(!stderr.contains("s3cret"));
     session.finish();
 }
 
-// Issue 15: "Read comments, trailing commas and a BOM." "A null or comment entry of another server does
-// not refuse the file." "Read … `servers` (VS Code) and `context_servers` (Zed) as `mcpServers`;
-// `streamableHttp`, `http`, `local`, `remote` as types; `command` as an array."
+// Comments, trailing commas, a BOM, and entries of other servers that are null or a comment are
+// accepted. So are `servers` (VS Code) and `context_servers` (Zed) for `mcpServers`, the types
+// `streamableHttp`, `http`, `local` and `remote`, and `command` as an array.
 #[test]
 fn configs_of_other_clients_start_their_server() {
     for (config, name) in [
@@ -217,9 +216,9 @@ fn configs_of_other_clients_start_their_server() {
     }
 }
 
-// Issue 15: "`disabled: true` … entries are skipped as the default server."
+// A disabled server is never the default.
 #[test]
-fn a_disabled_server_starts_where_it_is_named() {
+fn a_disabled_server_starts_only_if_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
     session.stderr_says("every server is disabled; start one anyway with `--server` (`box`)");
@@ -232,7 +231,6 @@ fn a_disabled_server_starts_where_it_is_named() {
     session.finish();
 }
 
-// Issue 15: "Honour … `envFile`, `disabledTools` where their meaning is clear"
 #[test]
 fn an_env_file_reaches_the_server_and_disabled_tools_are_refused() {
     let test = ProxyTest::new();
@@ -271,7 +269,6 @@ fn an_env_file_that_others_may_write_to_is_refused() {
     session.stderr_says("other users may write to this env file (its mode is 0666)");
 }
 
-// Issue 15: "`~/` works in every path, including `command` and `--upstream`."
 #[test]
 fn a_tilde_works_in_every_path() {
     let test = ProxyTest::new();
@@ -302,7 +299,7 @@ fn a_tilde_works_in_every_path() {
 }
 
 #[test]
-fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
+fn a_tilde_works_in_the_state_folder_of_approvals() {
     use std::os::unix::fs::DirBuilderExt as _;
     let home = tempfile::tempdir().unwrap();
     let list = || {
@@ -310,20 +307,19 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
         command.args(["approvals", "--state-dir", "~/state", "list"]);
         command.env("HOME", home.path()).output().unwrap()
     };
-    let told = String::from_utf8(list().stderr).unwrap();
+    let stderr = String::from_utf8(list().stderr).unwrap();
     let folder = home.path().join("state");
     let missing = format!("there is no folder `{}`", folder.display());
-    assert!(told.contains(&missing), "{told}");
+    assert!(stderr.contains(&missing), "{stderr}");
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).create(&folder).unwrap();
     let output = list();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-// Issue 15: "For `${env:X}`, `${input:x}` and `${workspaceFolder}` say whose syntax it is and what to
-// write."
+// The error names the client whose syntax it is.
 #[test]
-fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
+fn another_clients_variable_syntax_stops_the_start_and_the_error_says_what_to_write() {
     for (text, whose, instead) in [
         (
             "${env:HOME}",
@@ -346,15 +342,15 @@ fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
         session.stderr_says(instead);
         let stderr = session.stderr();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for told in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
-            assert!(stderr.contains(told), "{text}: {stderr}");
+        for part in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
+            assert!(stderr.contains(part), "{text}: {stderr}");
         }
     }
 }
 
-// What people have in their files, and what is wrong with it: one line with file, place and remedy.
+// Mistakes that people make: each is one line with the file, the place and the fix.
 #[test]
-fn each_slip_is_one_error_with_its_place_and_what_to_write() {
+fn each_mistake_is_one_error_with_its_place_and_a_fix() {
     for (config, place, remedy) in [
         ("{'mcpServers':{}}", "config.json:1:2: ", "double quotes"),
         (
@@ -459,7 +455,7 @@ fn a_config_that_names_the_proxy_itself_is_refused() {
     }
 }
 
-// "… with a depth marker in the child's environment as a second guard."
+// A marker in the server's environment counts the proxies, in case the configuration hides one.
 #[test]
 fn a_proxy_that_starts_itself_through_a_shell_ends_soon() {
     let test = ProxyTest::new().without_log();
@@ -506,48 +502,58 @@ fn a_proxy_behind_a_proxy_works() {
     session.finish();
 }
 
-// STYLE, Tests: "`examples/*` and `proxy.example.json` are loaded by a test through the same code"
 #[test]
-fn the_example_configs_load_and_say_what_their_texts_say() {
+fn the_example_configs_load_as_described() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let load = |name: &str| {
-        // The checkout may be another user's, whose files the proxy refuses.
+    let example = |name: &str| {
+        // The checkout may belong to another user, and the proxy refuses such files.
         let copy = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(copy.path(), std::fs::read(root.join(name)).unwrap()).unwrap();
         let resolved = load(Flags::new(copy.path().to_owned()), &Environment::default());
         resolved.unwrap_or_else(|error| panic!("{name}: {error}"))
     };
-    let example = load("proxy.example.json");
-    assert_eq!(example.warnings, Vec::<String>::new());
-    assert_eq!(example.server.name, "notes");
-    assert_eq!(command(&example).command, "cargo");
-    assert!(example.settings.explain);
-    assert_eq!(example.settings.timeout, Some(Duration::from_secs(300)));
+    let notes = example("proxy.example.json");
+    assert_eq!(notes.warnings, Vec::<String>::new());
+    assert_eq!(notes.server.name, "notes");
+    assert_eq!(command(&notes).command, "cargo");
+    assert!(notes.settings.explain);
+    assert_eq!(notes.settings.timeout, Some(Duration::from_secs(300)));
 
-    let upstream = load("examples/clients/upstream.json");
-    assert_eq!(upstream.warnings, Vec::<String>::new());
-    assert_eq!(upstream.server.name, "filesystem");
-    assert_eq!(command(&upstream).command, "npx");
-
-    // What the clients start is the proxy with that file.
+    // What the clients start is the proxy, and it starts the server with the rules of the user's file.
+    let user = tempfile::NamedTempFile::new().unwrap();
+    let text = std::fs::read(root.join("examples/clients/user-config.json")).unwrap();
+    std::fs::write(user.path(), text).unwrap();
     for client in [
         "claude-code.mcp.json",
         "claude_desktop_config.json",
         "cursor.mcp.json",
         "vscode.mcp.json",
     ] {
-        let client = load(&format!("examples/clients/{client}"));
-        assert_eq!(command(&client).command, "approval-proxy");
-        assert!(
-            command(&client)
-                .args
-                .iter()
-                .any(|arg| arg.to_string_lossy().ends_with("upstream.json"))
-        );
+        let client = example(&format!("examples/clients/{client}"));
+        let started = command(&client);
+        assert_eq!(started.command, "approval-proxy");
+        let [dashes, program, args @ ..] = &started.args[..] else {
+            panic!("{:?}", started.args);
+        };
+        assert_eq!(dashes, "--");
+        let flags = Flags {
+            server: ServerChoice::Command {
+                program: program.clone(),
+                args: args.to_vec(),
+                name: None,
+            },
+            layer: Layer::default(),
+        };
+        let variables = [("APPROVAL_CONFIG", user.path().to_str().unwrap())];
+        let resolved = load(flags, &variables.into_iter().collect()).unwrap();
+        assert_eq!(resolved.warnings, Vec::<String>::new());
+        assert_eq!(resolved.server.name, "filesystem");
+        assert_eq!(command(&resolved).command, "npx");
+        assert_eq!(resolved.rules.allow, ["create_directory"]);
     }
 }
 
-// Docs explain with an example; it is loaded as it stands there.
+// Loads the example as it is on the page.
 #[test]
 fn the_example_of_the_configuration_page_loads_without_a_warning() {
     let page = include_str!("../../docs/configuration.md");

@@ -1,6 +1,6 @@
-//! docs/architecture/testing.md: the fuzzers' corpora also run with every test run.
+//! Runs the fuzzers' corpora with every test run; see docs/architecture/testing.md.
 //!
-//! What is checked stands in `fuzz/harness`, and how to fuzz in `fuzz/Cargo.toml`.
+//! `fuzz/harness` has the checks, and `fuzz/Cargo.toml` explains how to fuzz.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 #[path = "../../fuzz/harness/mod.rs"]
 mod harness;
 
-/// Runs every file of a corpus and names those that fail.
+/// Checks every file of a corpus and names those that fail.
 fn runs(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
@@ -28,17 +28,17 @@ fn runs(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn the_corpus_of_envelopes_is_read_as_others_read_it() {
+fn the_corpus_of_envelopes_is_read_as_other_readers_read_it() {
     runs("envelope", harness::envelope::check);
 }
 
 #[test]
-fn the_corpus_of_framings_gives_the_same_lines_in_any_split() {
+fn the_corpus_of_framings_gives_the_same_lines_however_it_is_split() {
     runs("framing", harness::framing::check);
 }
 
 #[test]
-fn the_corpus_of_sessions_lets_no_call_by() {
+fn no_session_of_the_corpus_lets_a_call_through() {
     runs("gate", harness::gate::check);
 }
 

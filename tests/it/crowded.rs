@@ -1,4 +1,4 @@
-//! One process that may do nothing but connect keeps nobody from the inbox, or from the proxy.
+//! A process that can only connect cannot keep people out of the inbox, or clients out of the proxy.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,20 +12,21 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
 use super::support::{
-    Http, ProxyTest, Session, Terminal, call, eventually, in_session, initialize, told_page,
+    Http, ProxyTest, Session, Terminal, announced_page, call, eventually, in_session, initialize,
 };
 
-/// Longer than anything here should take somebody whom nobody is in the way of.
+/// Longer than anything here may take.
 const SOON: Duration = Duration::from_secs(3);
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Of connections that ask for nothing: more than either listener has places.
+/// More connections than either listener accepts.
 const MANY: usize = 400;
 
-/// Opens connections, says `text` on each and reads nothing. Whoever is not let in does not mind.
+/// Opens connections, writes `text` to each and reads nothing. A failed write is not an error: the proxy
+/// may have closed the connection.
 fn crowd(at: &Http, count: usize, text: &str) -> Vec<TcpStream> {
     let open = |_| {
         let mut stream = TcpStream::connect(&at.address).unwrap();
-        // So that there is no room for many answers that nobody reads.
+        // A small buffer, so that unread answers soon fill it.
         set_socket_recv_buffer_size(&stream, 4096).unwrap();
         let patience = Some(Duration::from_millis(200));
         stream.set_write_timeout(patience).unwrap();
@@ -35,14 +36,14 @@ fn crowd(at: &Http, count: usize, text: &str) -> Vec<TcpStream> {
     (0..count).map(open).collect()
 }
 
-/// A browser at the inbox, with what is sent as cookies before its own.
+/// A browser at the inbox, and the `Cookie` header that it sends.
 struct Browser {
     page: Http,
     cookie: String,
 }
 
 impl Browser {
-    /// Follows a link to log in.
+    /// Logs in with a link.
     fn logged_in(page: &Http, terminal: &Terminal) -> Browser {
         let mut browser = Browser {
             page: page.clone(),
@@ -59,7 +60,7 @@ impl Browser {
         browser
     }
 
-    /// The head and the body of an answer.
+    /// Sends a request and returns the head and the body of the answer.
     fn send(&self, request: &str, headers: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.page.address).unwrap();
         stream
@@ -85,7 +86,7 @@ impl Browser {
         self.send(&format!("POST {path}"), &headers, form)
     }
 
-    /// Approves the one item that is shown.
+    /// Approves the only item on the page.
     fn approve(&self, item: &str) {
         let (head, shown) = self.send("GET /", "", "");
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -102,7 +103,7 @@ impl Browser {
     }
 }
 
-/// A proxy with a call that waits in the inbox: the call, the item, and who shows it.
+/// A proxy with one call that waits in the inbox.
 struct Waiting {
     session: Session,
     terminal: Terminal,
@@ -112,11 +113,11 @@ struct Waiting {
 }
 
 fn waiting(test: ProxyTest) -> Waiting {
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    let item = terminal.waits_for("wipe");
-    let page = told_page(|| session.stderr());
+    let item = terminal.wait_for_item("wipe");
+    let page = announced_page(|| session.stderr());
     Waiting {
         session,
         terminal,
@@ -138,7 +139,8 @@ fn connections_that_ask_for_nothing_keep_nobody_from_deciding() {
             SOON,
         ),
         (MANY, "GET /login HTTP/1.1\r\n\r\n", SOON),
-        // The page has to answer until it sees that nobody reads, which may take a slow machine long.
+        // The page writes answers until it notices that nobody reads them. That can take long on a
+        // slow machine.
         (140, &unread, SOON * 5),
     ] {
         let mut waiting = waiting(ProxyTest::with_inbox());
@@ -149,8 +151,8 @@ fn connections_that_ask_for_nothing_keep_nobody_from_deciding() {
         browser.approve(&waiting.item);
         let took = start.elapsed();
         assert!(took < limit, "{took:?} beside {text:.60}");
-        waiting.session.ran(waiting.call);
-        assert!(waiting.terminal.is_page(&waiting.page));
+        waiting.session.expect_ran(waiting.call);
+        assert!(waiting.terminal.page_answers_at(&waiting.page));
     }
 }
 
@@ -170,10 +172,10 @@ fn a_link_logs_in_after_hundreds_of_wrong_ones() {
     assert_eq!(statuses[299], "429");
     let browser = Browser::logged_in(&waiting.page, &waiting.terminal);
     browser.approve(&waiting.item);
-    waiting.session.ran(waiting.call);
+    waiting.session.expect_ran(waiting.call);
 }
 
-/// A server at another port of this machine can have a browser keep 180 cookies of 4 KiB for all.
+/// A server at another port of this machine can make a browser send 180 cookies of 4 KiB to every port.
 #[test]
 fn cookies_of_other_ports_keep_nobody_from_deciding() {
     let mut waiting = waiting(ProxyTest::with_inbox());
@@ -188,11 +190,11 @@ fn cookies_of_other_ports_keep_nobody_from_deciding() {
         ..browser
     };
     browser.approve(&waiting.item);
-    waiting.session.ran(waiting.call);
+    waiting.session.expect_ran(waiting.call);
 }
 
-/// A session of a client that cannot be asked.
-fn mute_session(http: &Http) -> String {
+/// Opens a session of a client that cannot be asked.
+fn session_without_elicitation(http: &Http) -> String {
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({});
     let mut response = http.post(&[], hello);
@@ -211,7 +213,7 @@ fn runs(http: &Http, session: &str, id: u64) {
     assert_eq!(message["result"]["content"][0]["text"], "read ran");
 }
 
-/// The usual limit of descriptors is 1,024; this is a smaller one.
+/// Starts a proxy with far fewer file descriptors than the usual 1,024.
 fn served_with_few_descriptors() -> (Session, Http) {
     let flags = ["--transport", "streamable-http", "--port", "0"];
     let test = ProxyTest::new().in_shell("ulimit -Sn 128;").flags(flags);
@@ -231,8 +233,8 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
         let (_proxy, http) = served_with_few_descriptors();
         let _crowd = crowd(&http, MANY, text);
         let start = Instant::now();
-        // This starts a server, which takes descriptors, too.
-        let session = mute_session(&http);
+        // A session starts a server, which takes descriptors too.
+        let session = session_without_elicitation(&http);
         runs(&http, &session, 1);
         let took = start.elapsed();
         assert!(took < SOON, "{took:?} beside {text}");
@@ -240,15 +242,15 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
 }
 
 #[test]
-fn a_call_that_waits_is_answered_however_many_connect() {
+fn a_waiting_call_is_answered_however_many_clients_connect() {
     let flags = ["--transport", "streamable-http", "--port", "0"];
     let test = ProxyTest::with_inbox().in_shell("ulimit -Sn 128;");
     let proxy = test.flags(flags).start();
     let (http, terminal) = (proxy.http(), proxy.terminal());
-    let session = mute_session(&http);
+    let session = session_without_elicitation(&http);
     let mut waiting = http.begin(&in_session(&session), call(1, "wipe"));
-    let item = terminal.waits_for("wipe");
-    let page = told_page(|| proxy.stderr());
+    let item = terminal.wait_for_item("wipe");
+    let page = announced_page(|| proxy.stderr());
     let mut crowds = crowd(&http, MANY, "");
     crowds.extend(crowd(&page, MANY, ""));
     let browser = Browser::logged_in(&page, &terminal);
@@ -258,13 +260,13 @@ fn a_call_that_waits_is_answered_however_many_connect() {
     runs(&http, &session, 2);
 }
 
-/// Descriptors may be short because of something else, such as many servers.
+/// Other things, such as many servers, can use up the descriptors.
 #[cfg(target_os = "linux")]
 #[test]
-fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
+fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
     let (proxy, http) = served_with_few_descriptors();
     let pid = proxy.pid();
-    // The first descriptor that is free, and how many are open.
+    // The lowest free descriptor, and how many are open.
     let descriptors = || -> (u64, usize) {
         let folder = format!("/proc/{}/fd", pid.as_raw_pid());
         let names = std::fs::read_dir(folder).unwrap();
@@ -273,11 +275,11 @@ fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
         let free = (0..).find(|number| !open.contains(number));
         (free.unwrap(), open.len())
     };
-    let session = mute_session(&http);
+    let session = session_without_elicitation(&http);
     let mut idle = crowd(&http, 20, "");
     let mut next = 0;
-    // Whoever runs the test may have left one or two open that are far from the others.
-    eventually("all others are in a row", || {
+    // The test's parent may have left one or two open that are far from the others.
+    eventually("all others are contiguous", || {
         idle.extend(crowd(&http, 1, ""));
         let (free, open) = descriptors();
         next = free;
@@ -288,7 +290,7 @@ fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
         maximum: Some(next),
     };
     prlimit(Some(pid), Resource::Nofile, few).unwrap();
-    // Whatever is left below that.
+    // Take up what is left below that.
     let _others = crowd(&http, 20, "");
     let start = Instant::now();
     for id in 2..20 {

@@ -1,5 +1,5 @@
 //! Peers that stop reading or never stop writing: memory stays bounded, nothing is lost, and the
-//! proxy can always be ended.
+//! proxy can always be stopped.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn session() -> Session {
     session
 }
 
-/// What the process keeps in memory, in KiB.
+/// Returns the resident memory of the proxy, in KiB.
 fn resident(session: &Session) -> u64 {
     let pid = session.pid().as_raw_nonzero();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -29,8 +29,8 @@ fn resident(session: &Session) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Writes 20 MB from a thread of its own, as far as they are taken; returns it and how many lines
-/// it has written.
+/// Starts a thread that writes up to 20 MB, as far as the proxy reads it. Returns the thread and its
+/// count of lines.
 fn fill(session: &mut Session) -> (thread::JoinHandle<()>, Arc<AtomicUsize>) {
     let mut stdin = session.stdin.take().unwrap();
     let written = Arc::new(AtomicUsize::new(0));
@@ -50,7 +50,6 @@ fn filler_line() -> String {
     format!("{line}\n")
 }
 
-// Part 1, Bad input: "memory is bounded"
 #[test]
 fn a_client_that_does_not_read_costs_no_memory_and_loses_nothing() {
     let mut session = ProxyTest::new().start();
@@ -58,7 +57,7 @@ fn a_client_that_does_not_read_costs_no_memory_and_loses_nothing() {
         "script",
         json!({"do": "flood", "count": 10_000, "size": 2_000}),
     );
-    // The flood of 20 MB has nowhere to go: the server waits, not our memory.
+    // Nobody reads the 20 MB, so the server must wait and our memory must not grow.
     eventually("something is written", || {
         let pipe = session.stdout.as_ref().unwrap();
         rustix::io::ioctl_fionread(pipe).unwrap() > 32 * 1024
@@ -94,12 +93,11 @@ fn a_client_that_does_not_read_can_close() {
 }
 
 #[test]
-fn with_a_server_that_does_not_read_memory_stays_bounded_and_a_signal_ends_the_proxy() {
+fn if_the_server_does_not_read_memory_stays_bounded_and_a_signal_ends_the_proxy() {
     let mut session = session();
     session.notify("script", json!({"do": "stop_reading"}));
     session.message("notifications/stopped");
     let (writer, written) = fill(&mut session);
-    // Until no more is taken.
     let mut last = (0, 0);
     eventually("nothing more is taken", || {
         let now = written.load(Ordering::Relaxed);
@@ -122,14 +120,14 @@ fn with_a_server_that_does_not_read_memory_stays_bounded_and_a_signal_ends_the_p
 
 // contract.md, "Processes": "The death of either side ends the other promptly"
 #[test]
-fn with_a_server_that_does_not_read_a_client_that_dies_still_ends_the_proxy() {
+fn if_the_server_does_not_read_the_death_of_the_client_still_ends_the_proxy() {
     let mut session = ProxyTest::new().start();
     session.notify("script", json!({"do": "stop_reading"}));
     eventually("it has read its last", || {
         session.has_recorded("stop_reading")
     });
-    // More than the proxy keeps and the pipe to the server holds, but not more than what the pipe
-    // from the client takes beside that: then the client closes, as it does when it dies.
+    // Fill the pipe to the server, the proxy's buffers and the pipe from the client. Then the client
+    // closes, as it does when it dies.
     let mut stdin = session.stdin.take().unwrap();
     let flags = rustix::fs::fcntl_getfl(&stdin).unwrap();
     rustix::fs::fcntl_setfl(&stdin, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -143,16 +141,16 @@ fn with_a_server_that_does_not_read_a_client_that_dies_still_ends_the_proxy() {
         refused > 50
     });
     drop(stdin);
-    drop(session.stdout.take().expect("nobody else holds it"));
+    drop(session.stdout.take().expect("nothing else has taken it"));
     let (code, took) = session.exit();
     assert_eq!(code, 0);
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
-// A server that works on one request at a time does not read while it is not read from: neither
-// may wait for the other.
+// A server that handles one request at a time does not read while its output is not read. The proxy and
+// the server must not wait for each other.
 #[test]
-fn a_server_that_answers_more_than_it_is_asked_never_locks_up() {
+fn a_server_with_large_answers_never_deadlocks_with_the_proxy() {
     let mut session = session();
     session.passes("read", json!({}));
     let count = 300;
@@ -165,10 +163,10 @@ fn a_server_that_answers_more_than_it_is_asked_never_locks_up() {
                 json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
             format!("{call}\n")
         };
-        // While it is busy with the first, more comes than the proxy wants to keep.
+        // While the server is busy with the first call, send more than the proxy buffers.
         let mut all = call("first", "slow");
         all.extend((0..count).map(|n| call(&format!("c{n}"), "big")));
-        // The proxy may be gone where this test fails.
+        // If the test fails, the proxy may be gone.
         let _ = stdin.write_all(all.as_bytes());
         stdin
     });

@@ -1,5 +1,5 @@
-//! Where audit lines go without `--audit-log FILE`: a file in the state folder that must take each
-//! line, with a copy on stderr; or stderr alone, which must then take each line itself.
+//! Where records go without `--audit-log FILE`: to a file in the state folder that must take each one,
+//! with a copy on stderr; or to stderr alone, which then must take each one itself.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -22,21 +22,21 @@ fn log(session: &Session) -> String {
     std::fs::read_to_string(log_path(session)).unwrap()
 }
 
-/// The audit lines in a text that holds other lines too.
+/// Returns the records in a text that has other lines too.
 fn audit_lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| line.starts_with('{')).collect()
 }
 
-/// How many lines the notices in a text say were dropped.
-fn told(text: &str) -> usize {
+/// Adds up the dropped lines that the notices in a text report.
+fn dropped_lines(text: &str) -> usize {
     let notices = text.lines().filter(|line| line.contains("dropped here"));
     notices
         .map(|notice| notice.split(' ').nth(1).unwrap().parse::<usize>().unwrap())
         .sum()
 }
 
-/// Makes calls with about 10 KB in their lines until one is refused, or `most` have run; says how
-/// many ran, and the refusal.
+/// Makes calls with records of about 10 KB until one is refused, or `most` have run. Returns how many
+/// ran, and the refusal.
 fn calls_until_refused(session: &mut Session, most: usize) -> (usize, Option<String>) {
     let fillers = vec!["y".repeat(450); 20];
     for n in 0..most {
@@ -50,7 +50,7 @@ fn calls_until_refused(session: &mut Session, most: usize) -> (usize, Option<Str
     (most, None)
 }
 
-/// Closes stdin, and reads stderr to its end.
+/// Closes stdin and reads all of stderr.
 fn end_and_read_stderr(mut session: Session) -> String {
     let mut stderr = session.unread_stderr.take().unwrap();
     let reading = std::thread::spawn(move || {
@@ -63,7 +63,7 @@ fn end_and_read_stderr(mut session: Session) -> String {
 }
 
 #[test]
-fn without_a_named_log_each_line_is_in_a_private_file_and_on_stderr() {
+fn by_default_each_record_is_in_a_private_file_and_on_stderr() {
     let mut session = ProxyTest::new().without_log().in_shell("umask 0;").start();
     session.handshake();
     session.passes("read", json!({"m": "to-both"}));
@@ -87,13 +87,13 @@ fn without_a_named_log_each_line_is_in_a_private_file_and_on_stderr() {
     session.finish();
 }
 
-// An approved call ran whose line was never written, and 4,541 lines were missing where the notice
-// said 41.
+// Attack: an approved call ran although its record was never written, and a notice reported 41 missing
+// lines when 4,541 were missing.
 #[test]
-fn an_unread_stderr_blocks_no_call_and_every_line_is_in_the_file_or_told_missing_in_the_copy() {
+fn an_unread_stderr_blocks_no_call_and_what_its_copy_drops_is_counted() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
-    // More than fits into a pipe and into what waits behind it; in bursts, as busy agents send it.
+    // More than the pipe and the buffer behind it can hold, in bursts, as busy agents send calls.
     let filler = "y".repeat(450);
     for burst in 0..20 {
         let calls: Vec<String> = (0..200)
@@ -134,12 +134,12 @@ fn an_unread_stderr_blocks_no_call_and_every_line_is_in_the_file_or_told_missing
     assert_eq!(session.exit().0, 0);
     let copy = reader.join().unwrap();
     let in_file = std::fs::read_to_string(path).unwrap().lines().count();
-    assert!(told(&copy) > 100, "{}", told(&copy));
-    assert_eq!(audit_lines(&copy).len() + told(&copy), in_file);
+    assert!(dropped_lines(&copy) > 100, "{}", dropped_lines(&copy));
+    assert_eq!(audit_lines(&copy).len() + dropped_lines(&copy), in_file);
 }
 
 #[test]
-fn a_proxy_ends_although_nobody_reads_its_stderr() {
+fn a_proxy_ends_even_if_nobody_reads_its_stderr() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
     assert_eq!(calls_until_refused(&mut session, 200).0, 200);
@@ -150,7 +150,7 @@ fn a_proxy_ends_although_nobody_reads_its_stderr() {
 }
 
 #[test]
-fn where_stderr_is_the_log_calls_are_refused_that_it_does_not_take_and_no_line_is_lost() {
+fn if_stderr_is_the_log_calls_it_cannot_record_are_refused_and_no_record_is_lost() {
     let flags = ["--audit-log", "stderr"];
     let test = ProxyTest::new().without_log().flags(flags);
     let mut session = test.unread_stderr().start();
@@ -171,7 +171,7 @@ fn where_stderr_is_the_log_calls_are_refused_that_it_does_not_take_and_no_line_i
     assert!(!session.has_recorded("no-room"));
     assert!(!session.path("state/audit").exists());
 
-    // The client begins to read: what waited is written, and calls run again.
+    // The client starts to read: the pending records are written, and calls run again.
     let mut stderr = session.unread_stderr.take().unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -203,7 +203,7 @@ fn where_stderr_is_the_log_calls_are_refused_that_it_does_not_take_and_no_line_i
 }
 
 #[test]
-fn best_effort_lets_passed_calls_run_that_stderr_does_not_take() {
+fn best_effort_lets_passed_calls_run_when_stderr_takes_no_records() {
     let flags = ["--audit-log", "stderr", "--audit-best-effort"];
     let test = ProxyTest::new().without_log().flags(flags);
     let mut session = test.unread_stderr().start();
@@ -217,7 +217,7 @@ fn best_effort_lets_passed_calls_run_that_stderr_does_not_take() {
 }
 
 #[test]
-fn a_file_called_stderr_is_named_by_a_path() {
+fn a_file_called_stderr_can_be_named_by_a_path() {
     let test = ProxyTest::new().without_log();
     let cd = format!("cd '{}';", test.path("").display());
     let test = test.flags(["--audit-log", "./stderr"]).in_shell(&cd);
@@ -230,9 +230,9 @@ fn a_file_called_stderr_is_named_by_a_path() {
     session.finish();
 }
 
-// A container that may write nowhere, a folder that others may look into, no home.
+// For example, a read-only container, a folder that others may read, or no home folder.
 #[test]
-fn without_a_usable_state_folder_stderr_is_the_log_and_this_is_said_once() {
+fn without_a_usable_state_folder_stderr_is_the_log_and_one_warning_says_so() {
     let file = |test: ProxyTest| {
         let path = test.path("file");
         std::fs::write(&path, "").unwrap();
@@ -287,7 +287,7 @@ fn without_a_usable_state_folder_stderr_is_the_log_and_this_is_said_once() {
 }
 
 #[test]
-fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_goes_on_with_its_numbers() {
+fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_its_numbers_continue() {
     let test = ProxyTest::new().without_log();
     let path = test.path("state/audit/box.jsonl");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -314,7 +314,7 @@ fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_goes_on_with_its_numbe
 }
 
 #[test]
-fn the_name_of_a_server_does_not_lead_out_of_the_folder() {
+fn a_servers_name_cannot_lead_out_of_the_log_folder() {
     let test = ProxyTest::new().without_log();
     let config = json!({"mcpServers": {"../../x": test.built_entry()}});
     let mut session = test.config(config).start();
@@ -336,9 +336,9 @@ fn the_name_of_a_server_does_not_lead_out_of_the_folder() {
 const FORGED: &str =
     r#"{"v":1,"seq":3,"session":"s","server":"box","tool":"wipe","decision":"approved"}"#;
 
-// "the server can write look-alike lines to the same stderr"
+// Attack: the server writes lines that look like records to the same stderr.
 #[test]
-fn a_server_cannot_forge_an_audit_line_where_audit_lines_go_to_stderr() {
+fn a_server_cannot_forge_a_record_if_records_go_to_stderr() {
     for flags in [&[][..], &["--audit-log", "stderr"]] {
         let mut test = ProxyTest::new().without_log();
         if let [flag, value] = flags {
@@ -376,7 +376,7 @@ fn a_server_cannot_forge_an_audit_line_where_audit_lines_go_to_stderr() {
 }
 
 #[test]
-fn with_a_log_in_a_file_of_its_own_the_servers_stderr_is_ours() {
+fn with_a_named_log_the_servers_stderr_goes_to_ours_unchanged() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.script(json!({"do": "stderr", "text": "as it is"}));
@@ -386,7 +386,7 @@ fn with_a_log_in_a_file_of_its_own_the_servers_stderr_is_ours() {
 }
 
 #[test]
-fn what_a_server_wrote_before_it_died_stands_before_the_error_that_points_to_it() {
+fn a_dead_servers_stderr_comes_before_the_error_that_points_to_it() {
     let test = ProxyTest::new().without_log().upstream(["--exit", "3"]);
     let mut session = test.start();
     assert_eq!(session.exit().0, 4);
@@ -398,7 +398,7 @@ fn what_a_server_wrote_before_it_died_stands_before_the_error_that_points_to_it(
 }
 
 #[test]
-fn a_noisy_server_is_not_kept_waiting_by_an_unread_stderr_and_what_is_dropped_is_counted() {
+fn an_unread_stderr_does_not_block_a_noisy_server_and_dropped_lines_are_counted() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
     let line = format!("{}\n", "z".repeat(99));
@@ -410,8 +410,8 @@ fn a_noisy_server_is_not_kept_waiting_by_an_unread_stderr_and_what_is_dropped_is
     let noise = format!("[box] {line}");
     let kept = stderr.matches(&noise).count();
     assert!((5_000..35_000).contains(&kept), "{kept}");
-    assert_eq!(kept + told(&stderr), 40_000);
-    // The audit log has its own room.
+    assert_eq!(kept + dropped_lines(&stderr), 40_000);
+    // Records have a buffer of their own.
     assert_eq!(audit_lines(&stderr).len(), 3, "open, the call, close");
 }
 

@@ -1,4 +1,4 @@
-//! The engine `command`, with real programs: who decides, what is logged, and what follows where the program fails.
+//! The engine `command` with real programs: verdicts, records, and what happens if the program fails.
 
 use serde_json::{Value, json};
 
@@ -9,15 +9,15 @@ fn asking(script: &str, change: impl FnOnce(&mut Value)) -> Session {
     let mut command = json!({"type": "command", "command": "sh", "args": ["-c", script]});
     change(&mut command);
     let test = ProxyTest::with_inbox().section(json!({"engines": [command, "inbox"]}));
-    test.start_mute()
+    test.start_without_elicitation()
 }
 
 #[test]
-fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
+fn a_program_approves_and_the_record_has_its_assurance() {
     let script = r#"echo '{"decision":"approve","reason":"change 12","approver":"Ann"}'"#;
     let mut session = asking(script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
-    session.ran(call);
+    session.expect_ran(call);
     let line = session.decision("wipe");
     for (key, value) in [
         ("decision", json!("approved")),
@@ -29,7 +29,7 @@ fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
     ] {
         assert_eq!(line[key], value, "{key}: {line}");
     }
-    // The history knows by whom.
+    // The history names the engine too.
     let terminal = session.terminal();
     let item = terminal.history().remove(0);
     assert_eq!(
@@ -41,7 +41,7 @@ fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
 }
 
 #[test]
-fn a_program_denies() {
+fn a_program_can_deny() {
     let mut session = asking(r#"echo '{"decision":"deny","reason":"not today"}'"#, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     assert!(session.refusal(call).contains("not today"));
@@ -51,41 +51,41 @@ fn a_program_denies() {
 }
 
 #[test]
-fn where_the_program_fails_the_next_engine_is_asked() {
+fn if_the_program_fails_the_next_engine_is_asked() {
     let mut session = asking("sleep 2; echo 'no route to Ann' >&2; exit 1", |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
-    let first = terminal.waits_for("wipe");
-    // The item that the program had is withdrawn, and the inbox has one of its own.
+    let first = terminal.wait_for_item("wipe");
+    // The program's item is withdrawn, and the inbox gets an item of its own.
     eventually("it is withdrawn", || {
         terminal.state_of(&first) == "withdrawn"
     });
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert_ne!(item, first);
     terminal.approve(&item);
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(session.decision("wipe")["engine"], "inbox");
     session.finish();
 }
 
-// Found by the whole run: the yes was lost with the item that the program had.
+// The yes was once lost with the program's item.
 #[test]
-fn a_yes_in_the_moment_in_which_the_program_fails_is_not_lost() {
+fn an_approval_given_while_the_program_fails_is_not_lost() {
     for _ in 0..10 {
         let mut session = asking("exit 1", |_| ());
         let call = session.call("wipe", json!({"n": 1}));
         let terminal = session.terminal();
         eventually("it is approved", || {
-            let item = terminal.waits_for("wipe");
+            let item = terminal.wait_for_item("wipe");
             terminal.approvals(&["approve", &item]).code == Some(0)
         });
-        session.ran(call);
+        session.expect_ran(call);
         session.finish();
     }
 }
 
 #[test]
-fn or_the_call_is_refused_and_the_log_says_why() {
+fn if_errors_deny_the_call_is_refused_and_the_log_says_why() {
     let mut session = asking("echo 'no route to Ann' >&2; exit 1", |command| {
         command["onTransportError"] = json!("deny");
     });
@@ -109,7 +109,7 @@ fn or_the_call_is_refused_and_the_log_says_why() {
 }
 
 #[test]
-fn whoever_decides_first_decides_and_the_program_is_ended() {
+fn the_first_verdict_counts_and_the_program_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
     let script = format!(
@@ -119,10 +119,10 @@ fn whoever_decides_first_decides_and_the_program_is_ended() {
     let mut session = asking(&script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     eventually("it runs", || pid.exists());
     terminal.approve(&item);
-    session.ran(call);
+    session.expect_ran(call);
     let line = session.decision("wipe");
     assert_eq!(
         (&line["engine"], &line["assurance"]),
@@ -138,12 +138,12 @@ fn whoever_decides_first_decides_and_the_program_is_ended() {
 }
 
 #[test]
-fn what_needs_more_assurance_is_not_put_to_a_program() {
+fn a_call_that_needs_more_assurance_is_not_put_to_a_program() {
     let test = ProxyTest::with_inbox().section(json!({
         "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"decision\":\"approve\"}'"]}],
         "requireAssurance": "inbox-session",
     }));
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     session.stderr_says("which no engine of `engines` can reach");
     let call = session.call("wipe", json!({"n": 1}));
     session.refusal(call);
@@ -152,7 +152,7 @@ fn what_needs_more_assurance_is_not_put_to_a_program() {
 }
 
 #[test]
-fn a_config_that_sets_it_up_wrongly_stops_the_start() {
+fn an_invalid_config_of_the_engine_stops_the_start() {
     for (engine, words) in [
         (json!("command"), "missing field `command`"),
         (
@@ -166,10 +166,10 @@ fn a_config_that_sets_it_up_wrongly_stops_the_start() {
         session.close_stdin();
         let (code, _) = session.exit();
         assert_eq!(code, 3);
-        let told = session.stderr();
+        let stderr = session.stderr();
         assert!(
-            told.contains(words) && told.contains("/approvalProxy/engines/0"),
-            "{told}"
+            stderr.contains(words) && stderr.contains("/approvalProxy/engines/0"),
+            "{stderr}"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Files that decide something, or are secret, and that other users of the machine can get at.
+//! Important or secret files that other users of the machine can write to or read.
 //!
-//! What needs another owner or group is left out where the tests do not run as root.
+//! Cases with another owner or group are skipped unless the tests run as root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::support::{ProxyTest, Session};
 
-/// A user and a group that are nobody's here.
+/// A user and a group that do not exist here.
 const STRANGER: u32 = 54_321;
 
 fn set_mode(path: &Path, mode: u32) {
@@ -21,7 +21,7 @@ fn is_root(test: &ProxyTest) -> bool {
     fs::metadata(test.path("")).unwrap().uid() == 0
 }
 
-/// Starts the proxy after a shell has run `before`, in the test's folder and with the config there.
+/// Starts the proxy after a shell has run `before` in the folder with the configuration.
 fn after(test: ProxyTest, before: &str) -> Session {
     let shell = format!("cd '{}' && {before} || exit 77;", test.path("").display());
     test.in_shell(&shell).start()
@@ -69,7 +69,7 @@ fn a_config_file_of_another_user_or_of_a_group_with_others_in_it_is_refused() {
     refuses(owned, &["config.json", "belongs to user 54321"]);
     let grouped = format!("chgrp {STRANGER} config.json && chmod 0664 config.json");
     refuses(after(ProxyTest::new(), &grouped), &["config.json", "0664"]);
-    // A umask of 002, and a group of the user's own.
+    // As with a umask of 002 and a group with the user's own number.
     works(after(ProxyTest::new(), "chmod 0664 config.json"));
 }
 
@@ -83,7 +83,7 @@ fn a_config_file_that_others_may_replace_is_refused() {
         );
     }
     works(after(ProxyTest::new(), "chmod 1777 ."));
-    // The link, or what it leads to.
+    // A link, and its target.
     let folder = tempfile::tempdir().unwrap();
     set_mode(folder.path(), 0o777);
     let elsewhere = folder.path().join("real.json");
@@ -98,7 +98,7 @@ fn a_config_file_that_others_may_replace_is_refused() {
 }
 
 #[test]
-fn a_config_that_comes_by_a_pipe_is_read() {
+fn a_config_from_a_pipe_is_read() {
     let pipe = "mv config.json real && mkfifo -m 666 config.json && { cat real >config.json & }";
     works(after(ProxyTest::new(), pipe));
 }
@@ -127,7 +127,7 @@ fn a_token_that_others_may_read_is_refused() {
             ],
         );
     }
-    // As a container's secrets are mounted: a link to a file that all may read.
+    // Containers mount secrets like this: a link to a file that everybody may read.
     let linked = with_token(&|file| {
         let target = file.with_file_name("..data");
         fs::rename(file, &target).unwrap();

@@ -1,7 +1,7 @@
 //! invariants.md, 4: "The proxy and the upstream can never read the same bytes differently. What
 //! fails to parse strictly as a call but could be one is refused, never forwarded."
 //!
-//! Each case carries the marker of a gated call past a server that records every byte.
+//! Each case tries to smuggle a gated call with a marker to a server that records every byte.
 
 use serde_json::json;
 
@@ -9,19 +9,19 @@ use super::support::{ProxyTest, Session};
 
 pub(crate) const MARKER: &str = "B00M-7f3a";
 
-/// `wipe` with the marker, as the text of `params`.
+/// The `params` of a call of `wipe` with the marker.
 pub(crate) const PARAMS: &str = r#"{"name":"wipe","arguments":{"m":"B00M-7f3a"}}"#;
 
-/// A whole gated call with this id.
+/// A complete gated call with this id.
 pub(crate) fn call(id: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{PARAMS}}}"#)
 }
 
 pub(crate) const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
 
-/// Sends each case and then something harmless that goes the same way: what the server has read
-/// when it answers that holds no marker.
-fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
+/// Sends each case, and a ping behind it. When the server answers the ping, it must not have read the
+/// marker.
+fn none_gets_through_in(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     for (n, (what, bytes)) in cases.iter().enumerate() {
         session.send_bytes(bytes);
         session.send_bytes(b"\n");
@@ -40,7 +40,6 @@ fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
             assert!(!ran, "{what}: {message}");
         }
     }
-    // "the session goes on"
     session.passes("read", json!({}));
     assert!(
         !session.stderr().contains("panicked"),
@@ -49,7 +48,10 @@ fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     );
 }
 
-pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static str, T)>) {
+/// Sends all cases in a new session; none may reach the server.
+pub(crate) fn none_gets_through<T: Into<Vec<u8>>>(
+    cases: impl IntoIterator<Item = (&'static str, T)>,
+) {
     let cases: Vec<(&str, Vec<u8>)> = cases
         .into_iter()
         .map(|(what, bytes)| (what, bytes.into()))
@@ -57,16 +59,16 @@ pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
-// "the method is compared after unescaping"
+// invariants.md, 4: "The method is compared after unescaping."
 #[test]
-fn a_method_that_is_written_in_another_way() {
+fn no_other_spelling_of_the_method_gets_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("escaped slash", with(r#""tools\/call""#)),
         ("escaped letters", with(r#""\u0074ools\u002fcal\u006C""#)),
         ("upper case", with(r#""TOOLS/CALL""#)),
@@ -82,23 +84,24 @@ fn a_method_that_is_written_in_another_way() {
     ]);
 }
 
-// The same, beyond what the design names: readers in C end a string at U+0000.
+// Readers in C end a string at U+0000.
 #[test]
-fn a_method_that_some_reader_ends_at_a_nul() {
+fn a_method_with_a_nul_does_not_get_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("NUL at the end", with(r#""tools/call\u0000""#)),
         ("NUL and more", with(r#""tools/call\u0000/not""#)),
     ]);
 }
 
-// "a `tools/call` without a usable id, with `id: null`, or sent as a notification is refused"
+// invariants.md, 4: "A `tools/call` without a usable id, with `id: null`, or sent as a notification is
+// refused."
 #[test]
-fn a_call_without_a_usable_id() {
+fn a_call_without_a_usable_id_does_not_get_through() {
     let with =
         |id: &str| format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("none", with("")),
         ("null", with(r#""id":null,"#)),
         ("true", with(r#""id":true,"#)),
@@ -115,18 +118,18 @@ fn a_call_without_a_usable_id() {
         ("a NUL", with(r#""id":"\u0000","#)),
         ("half a surrogate", with(r#""id":"\ud800","#)),
     ]);
-    // The same for a tool that would pass: its line needs an id to answer to.
+    // This holds for a tool that would pass, too: a refusal needs an id to answer to.
     let mut session = ProxyTest::new().flags(["--mode", "none"]).start();
     session.handshake();
     let cases = ["", r#""id":null,"#, r#""id":1.5,"#, r#""id":[],"#]
         .map(|id| ("in mode none", with(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
-// invariants.md, 6: "Client ids are kept as they are"; two calls under one id cannot be told apart.
+// invariants.md, 6: "Client ids are kept as they are." So answers to two calls under one id could be confused.
 #[test]
-fn a_call_under_an_id_that_is_in_use() {
+fn a_call_under_an_id_in_use_does_not_get_through() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(
@@ -138,10 +141,10 @@ fn a_call_under_an_id_that_is_in_use() {
     let prompt = session.prompt();
     let cases = ["900", "900.0", "9e2", "\"900\"", "\"h\"", "\"\\u0068\""]
         .map(|id| ("an id in use", call(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     let prompts_id = call(&prompt["id"].to_string()).into_bytes();
-    stand(&mut session, &[("the id of a prompt", prompts_id)]);
-    // The one that waits is what the answer is for.
+    none_gets_through_in(&mut session, &[("the id of a prompt", prompts_id)]);
+    // The answer still belongs to the call that waits.
     session.answer(
         &prompt,
         json!({"action": "accept", "content": {"approved": true}}),
@@ -154,12 +157,12 @@ fn a_call_under_an_id_that_is_in_use() {
     session.finish();
 }
 
-// "batches are split or refused in both directions"
+// invariants.md, 4: "Batches are split or refused in both directions".
 #[test]
 fn a_batch_hides_no_call() {
     let (one, two) = (call("1"), call("2"));
     let note = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("alone", format!("[{one}]")),
         ("after a ping", format!("[{PING},{one}]")),
         ("before a ping", format!("[{two}, {PING} ]")),
@@ -174,7 +177,7 @@ fn a_batch_hides_no_call() {
         ("behind an empty one", format!("[]{one}")),
         ("with a tab in front", format!("\t [{one}]")),
     ]);
-    // What is harmless in a batch goes on.
+    // Harmless members of a batch go on.
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(format!("[{}, {}]", call("1"), PING));
@@ -184,10 +187,10 @@ fn a_batch_hides_no_call() {
     session.finish();
 }
 
-// "Names are looked up exactly, by case" and section 3: "a tool that the upstream does not list →
-// ask"; "A tool name with characters outside printable ASCII is never allowed by a glob"
+// contract.md, "Tool list": "Names are looked up exactly, by case." contract.md, "Policy": "A tool name
+// with characters outside printable ASCII is never allowed by a glob."
 #[test]
-fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
+fn a_lookalike_of_a_harmless_tools_name_does_not_get_through() {
     let mut session = ProxyTest::new().flags(["--allow", "zz*"]).start();
     session.handshake();
     let cases: Vec<(&str, Vec<u8>)> = [
@@ -206,7 +209,7 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
     ]
     .map(|name| ("a name", call("1").replace("wipe", name).into_bytes()))
     .into();
-    // Under one id only the first is asked about, so each gets its own.
+    // Each call needs an id of its own: a second one under the same id would be refused.
     let cases: Vec<(&str, Vec<u8>)> = cases
         .into_iter()
         .enumerate()
@@ -219,13 +222,13 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
             )
         })
         .collect();
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
 // contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
-fn a_call_before_the_handshake() {
+fn a_gated_call_before_the_handshake_is_refused() {
     let mut session = ProxyTest::new().start();
     session.send(call("1"));
     assert!(
@@ -236,7 +239,7 @@ fn a_call_before_the_handshake() {
     let initialize = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "c", "version": "0"}});
     let id = session.request("initialize", initialize);
     session.response(id);
-    // The first request after that shows that the client is ready, as servers take it.
+    // Like servers, the proxy takes the first request after `initialize` as a sign that the client is ready.
     session.send(call("2"));
     session.prompt();
     session.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -249,7 +252,7 @@ fn a_call_before_the_handshake() {
 
 // invariants.md, 6: "An answer counts only from the side that was asked."
 #[test]
-fn the_server_cannot_answer_for_the_human() {
+fn the_server_cannot_answer_for_the_person() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(call("1"));

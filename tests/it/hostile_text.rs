@@ -1,11 +1,12 @@
-//! invariants.md, 4, for the text itself: "The proxy and the upstream can never read the same bytes
-//! differently." Calls that are refused for what they say are in `hostile`.
+//! invariants.md, 4: "The proxy and the upstream can never read the same bytes differently." Here for
+//! JSON text; `hostile` has calls that are refused for what they say.
 
-use super::hostile::{MARKER, PARAMS, PING, call, stands};
+use super::hostile::{MARKER, PARAMS, PING, call, none_gets_through};
 
-// "the same key twice after unescaping", "at any depth of a call's `params`"
+// invariants.md, 4: "A message is refused when its envelope, or anything at any depth of a call's
+// `params`, holds the same key twice after unescaping".
 #[test]
-fn a_key_that_stands_there_twice() {
+fn a_duplicate_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let params = |members: &str| with(&format!(r#""method":"tools/call","params":{{{members}}}"#));
     let arguments = |text: &str| {
@@ -13,7 +14,7 @@ fn a_key_that_stands_there_twice() {
             r#""name":"wipe","arguments":{{"m":"{MARKER}","x":{text}}}"#
         ))
     };
-    stands([
+    none_gets_through([
         (
             "method, harmless first",
             with(&format!(
@@ -120,13 +121,13 @@ fn a_key_that_stands_there_twice() {
     ]);
 }
 
-// "a key that differs from a protocol key only by case or Unicode folding (several JSON libraries
-// fold)"
+// invariants.md, 4: "a key that differs from a protocol key only by case, Unicode folding, white space,
+// characters that draw nothing, or width." Several JSON libraries fold keys.
 #[test]
-fn a_key_that_folds_to_one_of_the_protocols() {
+fn a_key_that_folds_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let params = |members: &str| with(&format!(r#""method":"tools/call","params":{{{members}}}"#));
-    stands([
+    none_gets_through([
         (
             "Method alone",
             with(&format!(r#""Method":"tools/call","params":{PARAMS}"#)),
@@ -208,9 +209,9 @@ fn a_key_that_folds_to_one_of_the_protocols() {
     ]);
 }
 
-// The same, beyond what the design names: some readers trim, or drop what draws nothing.
+// Some readers trim keys, or drop invisible characters.
 #[test]
-fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
+fn a_key_that_trims_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let methods = [
         "method ",
@@ -226,7 +227,7 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
         "\u{ff4d}ethod",
         r"\uff2dETHOD ",
     ];
-    stands(methods.map(|key| {
+    none_gets_through(methods.map(|key| {
         (
             "a method",
             with(&format!(
@@ -234,14 +235,14 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
             )),
         )
     }));
-    stands(methods.map(|key| {
+    none_gets_through(methods.map(|key| {
         (
             "the only method",
             with(&format!(r#""{key}":"tools/call","params":{PARAMS}"#)),
         )
     }));
     let params = ["params ", r"par\u200bams", "\u{ff50}arams", r"params\u2028"];
-    stands(params.map(|key| {
+    none_gets_through(params.map(|key| {
         (
             "params",
             with(&format!(
@@ -250,7 +251,7 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
         )
     }));
     let names = ["name ", " name", r"na\u200bme", r"name\r", "\u{ff4e}ame"];
-    stands(names.map(|key| ("a name", with(&format!(r#""method":"tools/call","params":{{"name":"read","{key}":"wipe","arguments":{{"m":"{MARKER}"}}}}"#)))));
+    none_gets_through(names.map(|key| ("a name", with(&format!(r#""method":"tools/call","params":{{"name":"read","{key}":"wipe","arguments":{{"m":"{MARKER}"}}}}"#)))));
     let others = [
         "arguments ",
         r"argu\u2060ments",
@@ -258,7 +259,7 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
         r"\ufeff_meta",
         "task ",
     ];
-    stands(others.map(|key| {
+    none_gets_through(others.map(|key| {
         (
             "another parameter",
             with(&format!(
@@ -269,9 +270,9 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
 }
 
 #[test]
-fn a_key_that_some_reader_ends_at_a_nul() {
+fn a_key_with_a_nul_does_not_get_through() {
     let with = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);
-    stands([
+    none_gets_through([
         (
             "method",
             with(&format!(r#""method\u0000":"tools/call","params":{PARAMS}"#)),
@@ -297,16 +298,17 @@ fn a_key_that_some_reader_ends_at_a_nul() {
     ]);
 }
 
-// "a line with more than one JSON value, invalid UTF-8, a BOM or raw control characters is refused"
+// invariants.md, 4: "A line with more than one JSON value, invalid UTF-8, a BOM or raw control characters
+// is refused."
 #[test]
-fn a_line_that_readers_cut_or_decode_differently() {
+fn a_line_that_readers_split_or_decode_differently_does_not_get_through() {
     let one = call("1");
     let join = |parts: &[&[u8]]| parts.concat();
     let with = |bytes: &[u8]| {
         join(&[br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wipe","arguments":{"m":"B00M-7f3a"#, bytes, br#""}}}"#])
     };
     let (ping, one) = (PING.as_bytes(), one.as_bytes());
-    stands([
+    none_gets_through([
         ("two values", join(&[ping, one])),
         ("two values and a space", join(&[ping, b" ", one])),
         ("two values and a comma", join(&[ping, b",", one])),
@@ -361,9 +363,10 @@ fn a_line_that_readers_cut_or_decode_differently() {
     ]);
 }
 
-// "What fails to parse strictly as a call but could be one is refused, never forwarded."
+// invariants.md, 4: "What fails to parse strictly as a call but could be one is refused, never
+// forwarded."
 #[test]
-fn what_lenient_readers_take_for_json() {
+fn text_that_only_lenient_readers_accept_does_not_get_through() {
     let arguments = |text: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"wipe","arguments":{{"m":"{MARKER}","x":{text}}}}}}}"#
@@ -372,7 +375,7 @@ fn what_lenient_readers_take_for_json() {
     let deep = |n: usize| arguments(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
     let envelope =
         |text: &str| format!(r#"{{{text},"id":1,"method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("a comma at the end", arguments("[1,]")),
         (
             "a comma at the end of the call",

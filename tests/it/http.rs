@@ -1,4 +1,4 @@
-//! Clients that come by HTTP: sessions, stateless requests, and those that should not come.
+//! HTTP clients: sessions, stateless requests, and requests that must be refused.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use super::support::{
     stateless_call,
 };
 
-/// A proxy with a token, and a client that shows it.
+/// Starts a proxy with a token, and returns a client that presents it.
 fn served<const N: usize>(flags: [&str; N]) -> (Session, Http) {
     let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let test = test.flags(["--transport", "streamable-http", "--port", "0"]);
@@ -25,9 +25,8 @@ fn answer(http: &Http, session: &str, prompt: &Value, result: Value) {
     assert_eq!(http.post(&in_session(session), body).status, 202);
 }
 
-// "A held call's elicitation goes out on the call's own stream"
 #[test]
-fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
+fn the_prompt_arrives_on_the_calls_own_stream_and_a_yes_lets_the_call_run() {
     let (proxy, http) = served([]);
     let session = http.session();
     let mut other = http.send("GET", "/mcp", &in_session(&session), "");
@@ -44,7 +43,7 @@ fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
         (&json!(2), &json!("wipe ran"))
     );
     assert_eq!(stream.next(), None);
-    // The very bytes of the body.
+    // The server got exactly the bytes of the body.
     assert!(proxy.has_recorded(&format!("{}\n", call(2, "wipe"))));
     assert_eq!(proxy.decision("wipe")["decision"], "approved");
     proxy.signal(Signal::TERM);
@@ -53,7 +52,7 @@ fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
 }
 
 #[test]
-fn a_no_and_a_lost_answer_let_nothing_run() {
+fn no_call_runs_after_a_no_or_without_an_answer() {
     let (mut proxy, http) = served(["--timeout", "1"]);
     let session = http.session();
     let mut refused = http.post(&in_session(&session), call(1, "wipe"));
@@ -75,15 +74,15 @@ fn a_no_and_a_lost_answer_let_nothing_run() {
     assert_eq!(proxy.exit().0, 143);
 }
 
-// "approvals, caches and prompts never cross sessions"
+// Approvals, caches and prompts never cross sessions.
 #[test]
-fn an_answer_in_another_session_counts_for_nothing() {
+fn an_answer_in_another_session_does_not_count() {
     let (proxy, http) = served(["--approve-ttl", "60"]);
     let (mine, yours) = (http.session(), http.session());
     assert_ne!(mine, yours);
     let mut stream = http.post(&in_session(&mine), call(1, "wipe"));
     let prompt = stream.message();
-    // The upstream of the other session is handed an answer that it never asked for.
+    // The other session's upstream gets an answer that it did not ask for.
     answer(&http, &yours, &prompt, approval());
     let mut same = http.post(&in_session(&yours), call(1, "wipe"));
     let theirs = same.message();
@@ -97,7 +96,7 @@ fn an_answer_in_another_session_counts_for_nothing() {
 }
 
 #[test]
-fn two_stateless_clients_with_one_id_get_their_own_answers() {
+fn two_stateless_clients_with_the_same_id_get_their_own_answers() {
     let (proxy, http) = served(["--mode", "none"]);
     let mut first = http.post(&stateless("slow"), stateless_call(7, "slow"));
     let mut second = http.post(&stateless("read"), stateless_call("7", "read"));
@@ -133,16 +132,15 @@ fn a_stateless_call_is_asked_about_and_its_retry_runs() {
         result["result"]["content"][0]["text"], "wipe ran",
         "{result}"
     );
-    // Once.
+    // The state is valid once.
     retry["id"] = json!(3);
     let again = http.post(&stateless("wipe"), &retry).message();
     assert_eq!(again["result"]["isError"], true, "{again}");
     assert_eq!(proxy.decisions().len(), 2);
 }
 
-// "closing a modern response stream cancels the call […]; a legacy disconnect does not"
 #[test]
-fn a_stateless_stream_that_is_closed_cancels_its_call_and_a_sessions_does_not() {
+fn closing_a_response_cancels_a_stateless_call_but_not_a_legacy_one() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let stream = http.post(&in_session(&session), call(5, "hang"));
@@ -156,9 +154,9 @@ fn a_stateless_stream_that_is_closed_cancels_its_call_and_a_sessions_does_not() 
     assert!(!proxy.has_recorded(r#""requestId":5"#));
 }
 
-// "resumption as the legacy revisions define it"
+// SPEC 2025-11-25, "Resumability and Redelivery".
 #[test]
-fn who_comes_back_gets_what_was_missed() {
+fn a_client_that_reconnects_gets_the_events_it_missed() {
     let (_proxy, http) = served([]);
     let session = http.session();
     let mut stream = http.post(&in_session(&session), call(1, "wipe"));
@@ -176,7 +174,7 @@ fn who_comes_back_gets_what_was_missed() {
     }
 }
 
-// "`Host` and `Origin` checked (403), DNS rebinding tested"
+// Attack: a page of another site sends requests, or makes its own name resolve to the proxy.
 #[test]
 fn pages_of_other_sites_are_turned_away() {
     let (proxy, http) = served([]);
@@ -211,7 +209,7 @@ fn pages_of_other_sites_are_turned_away() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_one_is_set() {
+fn a_token_is_required_if_one_is_set() {
     let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", "s3cret-token");
     let proxy = test
         .flags(["--transport", "streamable-http", "--port", "0"])
@@ -225,7 +223,7 @@ fn a_token_is_asked_for_where_one_is_set() {
         );
     }
     assert_eq!(http.post(&[], initialize()).status, 401);
-    // Who only looks whether it lives has none.
+    // Health checks have no token.
     assert_eq!(http.send("GET", "/healthz", &[], "").status, 200);
     let evil = [("host", "evil.example")];
     assert_eq!(http.send("GET", "/healthz", &evil, "").status, 403);
@@ -235,9 +233,9 @@ fn a_token_is_asked_for_where_one_is_set() {
     assert!(!proxy.has_recorded("s3cret-token"));
 }
 
-// What is remembered of a request until its end is bounded.
+// The proxy remembers ids and progress tokens until a request ends, so their size is limited.
 #[test]
-fn an_id_or_a_progress_token_of_any_length_is_refused() {
+fn an_id_or_progress_token_that_is_too_long_is_refused() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let long = "x".repeat(1_025);
@@ -247,8 +245,8 @@ fn an_id_or_a_progress_token_of_any_length_is_refused() {
     for message in [&with_token, &with_id] {
         let mut response = http.post(&in_session(&session), message);
         assert_eq!(response.status, 400);
-        let told = response.json()["error"]["message"].to_string();
-        assert!(told.contains("longer than 1,024 bytes"), "{told}");
+        let error = response.json()["error"]["message"].to_string();
+        assert!(error.contains("longer than 1,024 bytes"), "{error}");
         assert_eq!(
             http.post(&in_session(&session), json!([message])).status,
             400
@@ -257,7 +255,7 @@ fn an_id_or_a_progress_token_of_any_length_is_refused() {
     assert!(!proxy.has_recorded(&long));
 }
 
-// "Raw newlines in an HTTP body never become a second line on stdio."
+// Attack: a raw newline in a body starts a second line on the server's stdin.
 #[test]
 fn no_body_becomes_two_lines() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -290,9 +288,9 @@ fn no_body_becomes_two_lines() {
     assert_eq!(lines.count(), 1, "{recorded}");
 }
 
-// "Header and body can never name different tools."
+// Attack: headers and body name different tools, and the proxy and the server believe different ones.
 #[test]
-fn headers_that_say_something_else_than_the_body_stop_the_call() {
+fn headers_that_contradict_the_body_stop_the_call() {
     let (proxy, http) = served(["--mode", "none"]);
     for headers in [
         stateless("wipe"),
@@ -321,7 +319,7 @@ fn headers_that_say_something_else_than_the_body_stop_the_call() {
         );
     }
     assert!(!proxy.has_recorded("tools/call"));
-    // Each leaves its line.
+    // Each refusal is recorded.
     let refused = proxy
         .log()
         .into_iter()
@@ -330,7 +328,7 @@ fn headers_that_say_something_else_than_the_body_stop_the_call() {
 }
 
 #[test]
-fn sessions_end_when_their_client_says_so_and_unknown_ones_are_not_found() {
+fn sessions_end_when_their_client_deletes_them_and_unknown_ones_are_not_found() {
     let (proxy, http) = served([]);
     let session = http.session();
     let status = |session: &str| http.post(&in_session(session), call(1, "read")).status;
@@ -353,7 +351,7 @@ fn sessions_end_when_their_client_says_so_and_unknown_ones_are_not_found() {
 }
 
 #[test]
-fn what_is_too_large_or_of_another_kind_is_refused() {
+fn a_request_that_is_too_large_or_of_a_wrong_kind_is_refused() {
     let (proxy, http) = served(["--max-message-size", "64KiB"]);
     let large =
         json!({"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"a": "a".repeat(100_000)}});
@@ -379,7 +377,7 @@ fn what_is_too_large_or_of_another_kind_is_refused() {
 }
 
 #[test]
-fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
+fn when_an_upstream_dies_pending_requests_get_an_error_and_the_session_ends() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let mut waits = http.post(&in_session(&session), call(1, "hang"));
@@ -395,7 +393,7 @@ fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
     eventually("the session is gone", || {
         http.post(&in_session(&session), call(3, "read")).status == 404
     });
-    // The others have their own, and new ones can begin.
+    // New sessions can start, each with a server of its own.
     let again = http.session();
     let mut response = http.post(&in_session(&again), call(1, "read"));
     assert_eq!(
@@ -405,9 +403,9 @@ fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
     drop(proxy);
 }
 
-// What was handed over and not read any more is answered as well.
+// Calls that were handed to the server and not read get an answer too.
 #[test]
-fn an_upstream_that_takes_nothing_and_dies_leaves_no_call_without_an_answer() {
+fn every_call_gets_an_answer_if_an_upstream_stops_reading_and_dies() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let script = |id: u64, what: &str| {
@@ -438,7 +436,7 @@ fn an_upstream_that_takes_nothing_and_dies_leaves_no_call_without_an_answer() {
     }
 }
 
-// INVARIANT 3: nobody knows who has seen what went out over HTTP.
+// invariants.md, 3: never for "a client over HTTP": nobody can know if a person has seen the prompt.
 #[test]
 fn silence_over_http_is_never_a_yes() {
     let (mut proxy, http) = served(["--timeout", "1", "--timeout-action", "approve"]);
@@ -454,9 +452,9 @@ fn silence_over_http_is_never_a_yes() {
     proxy.exit();
 }
 
-// "approvals, caches and prompts never cross sessions": nor does what the server says of others.
+// Messages that the server sends about one client must not reach another.
 #[test]
-fn what_is_said_of_one_stateless_client_reaches_no_other() {
+fn server_messages_about_one_stateless_client_reach_no_other() {
     let (proxy, http) = served(["--mode", "none"]);
     let waits = http.post(&stateless("slow"), {
         let mut call = stateless_call(1, "slow");
@@ -483,12 +481,12 @@ fn what_is_said_of_one_stateless_client_reaches_no_other() {
     }
     let mut waits = waits;
     assert_eq!(waits.message()["result"]["content"][0]["text"], "slow ran");
-    // The server's question is answered, by nobody.
+    // The proxy answers the server's question with an error.
     eventually("it is refused", || proxy.has_recorded(r#""id":77,"error""#));
 }
 
 #[test]
-fn a_stateless_client_cannot_begin_a_session_for_all() {
+fn a_stateless_client_cannot_start_a_session_in_the_shared_server() {
     let (proxy, http) = served(["--mode", "none"]);
     let mut call = stateless_call(1, "x");
     call["method"] = json!("initialize");
@@ -502,16 +500,16 @@ fn a_stateless_client_cannot_begin_a_session_for_all() {
         call["id"] = id;
         assert_eq!(http.post(&stateless("read"), call).status, 400);
     }
-    // Nor one that nobody could ever end.
+    // An `initialize` without an id would start a session that nobody could end.
     let mut nameless = initialize();
     nameless.as_object_mut().unwrap().remove("id");
     assert_eq!(http.post(&[], nameless).status, 400);
     assert!(proxy.recorded().is_empty());
 }
 
-// INVARIANT 2: what a human is shown is all that a call says.
+// invariants.md, 2: the person sees the arguments, so no header may say more.
 #[test]
-fn headers_of_arguments_say_nothing_that_the_arguments_do_not_say() {
+fn param_headers_cannot_contradict_the_arguments() {
     let (proxy, http) = served(["--mode", "none"]);
     let [a, b, c] = stateless("read");
     let mut call = stateless_call(1, "read");
@@ -525,9 +523,9 @@ fn headers_of_arguments_say_nothing_that_the_arguments_do_not_say() {
     assert_eq!(post("test"), 200);
 }
 
-// SPEC 2024-11-05, "HTTP with SSE"
+// SPEC 2024-11-05, "HTTP with SSE".
 #[test]
-fn clients_of_2024_11_05_have_their_two_endpoints() {
+fn clients_of_2024_11_05_can_use_its_two_endpoints() {
     let (proxy, http) = served([]);
     let mut stream = http.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
@@ -546,7 +544,7 @@ fn clients_of_2024_11_05_have_their_two_endpoints() {
         202
     );
     assert_eq!(stream.message()["result"]["content"][0]["text"], "wipe ran");
-    // It is no session of the other transport.
+    // Streamable HTTP does not know the session.
     let id = endpoint.split_once('=').unwrap().1;
     assert_eq!(http.post(&in_session(id), call(2, "read")).status, 404);
     stream.close();
@@ -556,16 +554,16 @@ fn clients_of_2024_11_05_have_their_two_endpoints() {
     assert_eq!(post(call(2, "read")), 404);
 }
 
-// A server of 2024-11-05 says only after a while where messages go.
+// A server of 2024-11-05 may take a while to name its endpoint for messages.
 #[test]
-fn what_a_client_says_before_an_sse_server_is_ready_is_not_lost() {
+fn messages_sent_before_an_sse_server_is_ready_are_not_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/sse", listener.local_addr().unwrap());
     let config = json!({"mcpServers": {"box": {"url": url}}});
     let mut session = ProxyTest::new().config(config).start();
     let id = session.request("ping", json!({}));
     let (mut stream, _) = listener.accept().unwrap();
-    // Whatever the client says is in the proxy by then.
+    // By then the proxy has read the client's message.
     std::thread::sleep(std::time::Duration::from_millis(200));
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     write!(stream, "{head}event: endpoint\ndata: /message\n\n").unwrap();

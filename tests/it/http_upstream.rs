@@ -1,5 +1,5 @@
-//! Servers behind HTTP: what of a client's requests reaches them, and what of their responses reaches
-//! a client.
+//! Servers behind HTTP: which parts of requests reach the server, and which parts of responses reach the
+//! client.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::support::{
     stateless_call,
 };
 
-/// A proxy between clients by HTTP and this server.
+/// Starts a proxy between HTTP clients and this server.
 fn between<const N: usize>(upstream: &HttpUpstream, flags: [&str; N]) -> (Session, Http) {
     let test = ProxyTest::new().config(upstream.config()).flags([
         "--transport",
@@ -27,10 +27,10 @@ fn wipe() -> Value {
             "inputSchema": {"type": "object"}}])
 }
 
-// invariants.md, 3: "What the server was never sent, it cannot have answered." Nor can it in the
-// body of an HTTP error, which otherwise goes on unchanged.
+// invariants.md, 3: "What the server was never sent, it cannot have answered." The body of an HTTP error
+// usually goes on unchanged, but not while a call is held.
 #[test]
-fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
+fn an_http_error_cannot_answer_a_held_call() {
     let upstream = HttpUpstream::start(&wipe());
     let (_proxy, http) = between(&upstream, []);
     let session = http.session();
@@ -52,8 +52,8 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
         let ping = json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
         http.post(&in_session(&session), ping)
     };
-    // While none is held, the client gets what the server said.
-    upstream.says("ping", 400, forged[1].0, forged[1].1);
+    // While no call is held, the client gets the server's error.
+    upstream.answers_with("ping", 400, forged[1].0, forged[1].1);
     let mut response = ping(1);
     assert_eq!(response.status, 400);
     assert_eq!(response.json()["error"]["message"], "nobody");
@@ -61,16 +61,16 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
     let prompt = stream.message();
     assert_eq!(prompt["method"], "elicitation/create", "{prompt}");
     for (n, (kind, body)) in forged.into_iter().enumerate() {
-        upstream.says("ping", 400, kind, body);
+        upstream.answers_with("ping", 400, kind, body);
         let id = 10 + n as u64;
         let mut response = ping(id);
         assert_eq!(response.status, 400);
         assert_eq!(response.header("content-type"), Some("application/json"));
-        let told = response.json();
-        assert_eq!(told["id"], id, "{told}");
+        let error = response.json();
+        assert_eq!(error["id"], id, "{error}");
         assert!(
-            told["error"]["message"].to_string().contains("400"),
-            "{told}"
+            error["error"]["message"].to_string().contains("400"),
+            "{error}"
         );
     }
     let answer = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": approval()});
@@ -80,18 +80,18 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
     assert_eq!(ping(2).header("content-type"), Some("text/event-stream"));
 }
 
-/// A call with this argument, which some tools want to see in a header.
+/// A call with the argument `region`, which some tools want in a header.
 fn in_region(id: u64, tool: &str, region: &str) -> Value {
     let mut call = stateless_call(id, tool);
     call["params"]["arguments"] = json!({"region": region, "note": "prod"});
     call
 }
 
-/// What stands in the headers of arguments of the newest call of a tool.
+/// Returns the `Mcp-Param-*` headers of the newest call of a tool.
 fn params_of_last(upstream: &HttpUpstream, tool: &str) -> Vec<(String, String)> {
     let calls = upstream.calls(tool);
-    let last = calls.last().expect("it has arrived");
-    let params = last.headers_like("mcp").into_iter();
+    let last = calls.last().expect("the call has arrived");
+    let params = last.headers_starting_with("mcp").into_iter();
     let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let standard = ["mcp-protocol-version", "mcp-method", "mcp-name"];
     params
@@ -103,7 +103,7 @@ fn region(value: &str) -> Vec<(String, String)> {
     vec![("mcp-param-my-region".to_owned(), value.to_owned())]
 }
 
-/// `sql` wants a header, `plain` wants none, and what `bad` wants is not valid.
+/// `sql` declares a header, `plain` declares none, and the one that `bad` declares is not valid.
 fn tools() -> Value {
     let tool = |name: &str, schema: Value| {
         json!({"name": name, "annotations": {"readOnlyHint": true},
@@ -132,20 +132,20 @@ fn list_tools(http: &Http) -> Value {
         .message()
 }
 
-/// Posts a call with headers beside those that it must have.
+/// Posts a call with its required headers and `more`.
 fn post(http: &Http, tool: &str, call: &Value, more: &[(&str, &str)]) -> Response {
     let headers: Vec<(&str, &str)> = stateless(tool).into_iter().chain(more.to_vec()).collect();
     http.post(&headers, call)
 }
 
-// INVARIANT 2: "what was shown is what runs": a header that nothing declares is a way past that.
+// invariants.md, 2: "No `Mcp-Param-*` header that a client sent with an approved call goes on".
 #[test]
-fn only_headers_made_of_the_arguments_reach_a_server_whose_list_was_read() {
+fn only_param_headers_made_from_the_arguments_reach_a_server_whose_list_is_known() {
     for upstream in [
         HttpUpstream::start(&tools()),
         HttpUpstream::start(&tools()).in_pages(),
     ] {
-        // The proxy reads the list itself; no client has asked for it.
+        // The proxy reads the list itself; no client has requested it.
         let (_proxy, http) = between(&upstream, []);
         let call = in_region(1, "sql", "eu");
         for more in [
@@ -176,7 +176,7 @@ fn only_headers_made_of_the_arguments_reach_a_server_whose_list_was_read() {
     }
 }
 
-// SPEC 2026-07-28: what is declared has to say what the arguments say; of the rest, "ignore it".
+// SPEC 2026-07-28: declared headers must match the arguments; of any other header, "ignore it".
 #[test]
 fn declared_headers_are_compared_and_others_dropped_once_a_client_has_the_list() {
     let upstream = HttpUpstream::start(&tools());
@@ -208,18 +208,18 @@ fn declared_headers_are_compared_and_others_dropped_once_a_client_has_the_list()
         assert_eq!(post(&http, "plain", &call, &[right, other]).status, 200);
         assert_eq!(params_of_last(&upstream, "plain"), [], "{other:?}");
     }
-    // Under another spelling of its name it is the same tool for some servers.
+    // Some servers take another spelling of the name for the same tool.
     let odd = in_region(3, "Plain ", "eu");
     let headers = [("mcp-param-note", "prod")];
     let mut name = stateless("=?base64?UGxhaW4g?=").to_vec();
     name.extend(headers);
     assert_eq!(http.post(&name, odd).status, 200);
     assert_eq!(params_of_last(&upstream, "Plain "), []);
-    // The list changes, and with it what is declared.
+    // The list changes, and with it the declared headers.
     let mut changed = tools();
     changed[0]["inputSchema"] = changed[2]["inputSchema"].clone();
     changed[2]["inputSchema"] = json!({"type": "object"});
-    upstream.list(&changed);
+    upstream.set_tools(&changed);
     list_tools(&http);
     assert_eq!(post(&http, "sql", &call, &[right]).status, 200);
     assert_eq!(params_of_last(&upstream, "sql"), []);
@@ -228,7 +228,7 @@ fn declared_headers_are_compared_and_others_dropped_once_a_client_has_the_list()
     assert_eq!(params_of_last(&upstream, "plain"), region("eu"));
 }
 
-/// The retry of a call that was asked about, with a yes.
+/// Returns the retry that approves a call.
 fn approved(asked: &Value, call: &Value) -> Value {
     let result = &asked["result"];
     assert_eq!(result["resultType"], "input_required", "{asked}");
@@ -242,13 +242,13 @@ fn approved(asked: &Value, call: &Value) -> Value {
 }
 
 #[test]
-fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
+fn a_call_is_forwarded_without_headers_that_were_not_shown() {
     let upstream = HttpUpstream::start(&wipe());
     let more = [("mcp-param-my-region", "eu"), ("mcp-param-x", "prod")];
-    // Where the server lists its tool, and where nothing can be known of it.
+    // With a list, and without any.
     for has_list in [true, false] {
         if !has_list {
-            upstream.says("tools/list", 500, "text/plain", "no list today");
+            upstream.answers_with("tools/list", 500, "text/plain", "no list today");
         }
         let (_proxy, http) = between(&upstream, []);
         let call = in_region(1, "wipe", "eu");
@@ -261,9 +261,9 @@ fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
     assert_eq!(upstream.calls("wipe").len(), 2);
 }
 
-// A client that has the list from before must send the header, and a server must have it.
+// A client that still has the list must send the header, and the server requires it.
 #[test]
-fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
+fn the_first_call_of_a_client_that_knows_the_list_keeps_its_param_headers() {
     for flags in [&["--mode", "destructive"], &["--mode", "none"]] {
         let upstream = HttpUpstream::start(&tools());
         let (_proxy, http) = between(&upstream, *flags);
@@ -271,15 +271,15 @@ fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
         let header = ("mcp-param-my-region", "=?base64?Z3LDtsOfZQ==?=");
         assert_eq!(post(&http, "sql", &call, &[header]).status, 200);
         assert_eq!(params_of_last(&upstream, "sql"), region(header.1));
-        // With a value that no argument has, it is refused before any list is known.
+        // A value that no argument has is refused even before the list is known.
         let wrong = post(&http, "other", &call, &[("mcp-param-my-region", "x")]);
         assert_eq!(wrong.status, 400);
     }
 }
 
-// Nothing of a request goes on but its body, and what is made from it.
+// Only the body of a request goes on, and headers that are made from it.
 #[test]
-fn no_other_header_of_a_client_s_reaches_the_server() {
+fn no_other_header_of_a_client_reaches_the_server() {
     let upstream = HttpUpstream::start(&tools());
     let (_proxy, http) = between(&upstream, ["--mode", "none"]);
     let odd = [
@@ -299,17 +299,20 @@ fn no_other_header_of_a_client_s_reaches_the_server() {
     );
     let call = upstream.calls("plain").remove(0);
     for (name, _) in odd {
-        assert!(call.headers_like(name).is_empty(), "{name}: {call:?}");
+        assert!(
+            call.headers_starting_with(name).is_empty(),
+            "{name}: {call:?}"
+        );
     }
     let made = [
         ("mcp-method", "tools/call"),
         ("mcp-name", "plain"),
         ("mcp-protocol-version", "2026-07-28"),
     ];
-    let mut found = call.headers_like("mcp");
+    let mut found = call.headers_starting_with("mcp");
     found.sort_unstable();
     assert_eq!(found, made);
-    // Headers of arguments belong to calls, whatever a request is about.
+    // `Mcp-Param-*` headers belong to calls only.
     let mut get = in_region(2, "sql", "eu");
     get["method"] = json!("prompts/get");
     let headers = [
@@ -324,6 +327,6 @@ fn no_other_header_of_a_client_s_reaches_the_server() {
         }
         assert_eq!(http.post(&headers, &get).status, 200);
         let got = upstream.requests("prompts/get").pop().unwrap();
-        assert!(got.headers_like("mcp-param").is_empty(), "{got:?}");
+        assert!(got.headers_starting_with("mcp-param").is_empty(), "{got:?}");
     }
 }

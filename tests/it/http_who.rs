@@ -1,4 +1,4 @@
-//! Who may do what over HTTP: who is asked, whose session it is, and which names lead to the proxy.
+//! Access over HTTP: who is asked, who owns a session, and which host names are accepted.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,7 +12,7 @@ use super::support::{
 
 const SERVE: [&str; 4] = ["--transport", "streamable-http", "--port", "0"];
 
-/// What the client is told of a call that it makes.
+/// Makes a gated call and returns the first message about it.
 fn outcome(http: &Http, session: &str) -> Value {
     http.post(&in_session(session), call(1, "wipe")).message()
 }
@@ -22,28 +22,28 @@ fn says(message: &Value, words: &str) -> bool {
     text.is_some_and(|text| text.contains(words))
 }
 
-// A process of another user opened a session, declared elicitation, answered its own prompt, and the
-// call ran.
+// Attack: a process of another user opened a session, declared elicitation and answered its own prompt,
+// and the call ran.
 #[test]
 fn without_a_token_nobody_who_connects_can_approve_a_call() {
     let proxy = ProxyTest::new().flags(SERVE).start();
     let http = proxy.http();
     let session = http.session();
-    let told = outcome(&http, &session);
-    assert_eq!(told["result"]["isError"], true, "{told}");
+    let answer = outcome(&http, &session);
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
     assert!(
-        says(&told, "does not ask HTTP clients that present no token"),
-        "{told}"
+        says(&answer, "does not ask HTTP clients that present no token"),
+        "{answer}"
     );
-    let stateless_told = http
+    let stateless_answer = http
         .post(&stateless("wipe"), stateless_call(1, "wipe"))
         .message();
     assert_eq!(
-        stateless_told["result"]["isError"], true,
-        "{stateless_told}"
+        stateless_answer["result"]["isError"], true,
+        "{stateless_answer}"
     );
-    assert_eq!(stateless_told["result"]["resultType"], "complete");
-    // Nor at the endpoints of 2024-11-05.
+    assert_eq!(stateless_answer["result"]["resultType"], "complete");
+    // The endpoints of 2024-11-05 do not help either.
     let mut stream = http.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
     for message in [
@@ -77,15 +77,15 @@ fn without_a_token_questions_go_to_the_inbox_instead() {
     let (http, terminal) = (proxy.http(), proxy.terminal());
     let session = http.session();
     let mut waits = http.begin(&in_session(&session), call(1, "wipe"));
-    terminal.approve(&terminal.waits_for("wipe"));
-    let told = waits.response().message();
-    assert!(says(&told, "wipe ran"), "{told}");
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    let answer = waits.response().message();
+    assert!(says(&answer, "wipe ran"), "{answer}");
     assert_eq!(proxy.decision("wipe")["engine"], "inbox");
     assert!(proxy.stderr().contains("questions go to the inbox instead"));
 }
 
 #[test]
-fn with_a_token_or_where_the_operator_wants_none_the_client_is_asked() {
+fn a_client_is_asked_if_it_has_the_token_or_the_operator_requires_none() {
     let with_token = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let open = ProxyTest::new().flags(["--insecure-no-auth"]);
     for (test, has_token) in [(with_token, true), (open, false)] {
@@ -106,7 +106,7 @@ fn with_a_token_or_where_the_operator_wants_none_the_client_is_asked() {
 }
 
 #[test]
-fn a_token_is_made_kept_and_asked_for() {
+fn an_automatic_token_is_created_kept_and_required() {
     let test = ProxyTest::new().flags(["--auth-token-file", "auto"]);
     let file = test.path("state/auth-token");
     let mut proxy = test.flags(SERVE).start();
@@ -121,7 +121,7 @@ fn a_token_is_made_kept_and_asked_for() {
     let stderr = proxy.stderr();
     assert!(stderr.contains(file.to_str().unwrap()), "{stderr}");
     assert!(stderr.contains("Authorization: Bearer"), "{stderr}");
-    // Clients keep what a server writes to stderr.
+    // Clients keep what a server writes to stderr, so the token must not be there.
     assert!(!stderr.contains(token.trim()), "{stderr}");
     proxy.signal(Signal::TERM);
     proxy.exit();
@@ -146,7 +146,7 @@ fn a_token_file_that_others_may_read_stops_the_start() {
     proxy.stderr_says("auth-token: it belongs to another user, or others can read it");
 }
 
-// A blank variable turned authentication off without a word.
+// A blank variable once turned authentication off silently.
 #[test]
 fn a_token_that_is_set_but_empty_stops_the_start() {
     for (name, value) in [
@@ -175,9 +175,9 @@ fn a_token_that_is_set_but_empty_stops_the_start() {
     proxy.stderr_says("must hold one line");
 }
 
-// `--host 0.0.0.0 --insecure-no-auth` took requests for any name.
+// Attack: with `--host 0.0.0.0 --insecure-no-auth`, the proxy accepted any host name.
 #[test]
-fn beyond_loopback_without_a_token_a_page_that_made_its_name_resolve_here_is_turned_away() {
+fn beyond_loopback_without_a_token_dns_rebinding_is_refused() {
     let test = ProxyTest::new().flags(["--host", "0.0.0.0", "--insecure-no-auth"]);
     let test = test.flags([
         "--allowed-host",
@@ -220,23 +220,23 @@ fn beyond_loopback_without_a_token_a_page_that_made_its_name_resolve_here_is_tur
     }
 }
 
-// A call that was asked about under one `Authorization` ran under another.
+// Attack: a call that was asked about under one `Authorization` ran under another.
 #[test]
 fn a_session_belongs_to_the_credentials_that_opened_it() {
     let proxy = ProxyTest::new()
         .flags(SERVE)
         .flags(["--insecure-no-auth"])
         .start();
-    let alice = proxy.http().showing("Bearer alice");
+    let alice = proxy.http().with_authorization("Bearer alice");
     let session = alice.session();
     let mut stream = alice.post(&in_session(&session), call(1, "wipe"));
     let prompt = stream.message();
     let yes = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": approval()});
     for other in [
         proxy.http(),
-        proxy.http().showing("Bearer mallory"),
-        proxy.http().showing("bearer alice"),
-        proxy.http().showing("Basic alice"),
+        proxy.http().with_authorization("Bearer mallory"),
+        proxy.http().with_authorization("bearer alice"),
+        proxy.http().with_authorization("Basic alice"),
     ] {
         let other_status = |method: &str, body: &Value| {
             let body = match method {
@@ -266,11 +266,14 @@ fn a_session_of_2024_11_05_belongs_to_its_credentials_too() {
         .flags(SERVE)
         .flags(["--insecure-no-auth"])
         .start();
-    let alice = proxy.http().showing("Bearer alice");
+    let alice = proxy.http().with_authorization("Bearer alice");
     let mut stream = alice.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    for other in [proxy.http(), proxy.http().showing("Bearer mallory")] {
+    for other in [
+        proxy.http(),
+        proxy.http().with_authorization("Bearer mallory"),
+    ] {
         assert_eq!(other.send("POST", &endpoint, &[], &ping).status, 404);
     }
     assert_eq!(alice.send("POST", &endpoint, &[], &ping).status, 202);

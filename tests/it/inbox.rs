@@ -1,4 +1,4 @@
-//! The inbox: calls of clients that cannot be asked wait for a human in the terminal.
+//! The inbox: calls of clients that cannot be asked wait for a person at the terminal.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,14 @@ use approval_proxy::engines::inbox::store::Closed;
 use approval_proxy::policy::Risk;
 use serde_json::{Value, json};
 
-use super::support::{ProxyTest, eventually, told_page};
+use super::support::{ProxyTest, announced_page, eventually};
 
 fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_millis()).unwrap()
 }
 
-/// An item that waits without end.
+/// An open item without a deadline.
 fn item(id: &str, tool: &str) -> Item {
     Item {
         id: id.to_owned(),
@@ -37,18 +37,18 @@ fn item(id: &str, tool: &str) -> Item {
 
 #[test]
 fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approved() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     session.send(
         r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"name":"wipe","arguments":{"n":1.50,"b":1e2, "a":"\u0041"}}}"#,
     );
-    let id = terminal.waits_for("wipe");
-    let told = terminal.approvals(&["list", "--json"]).out;
+    let id = terminal.wait_for_item("wipe");
+    let output = terminal.approvals(&["list", "--json"]).out;
     assert!(
-        told.contains(r#"{"name":"wipe","arguments":{"n":1.50,"b":1e2, "a":"\u0041"}}"#),
-        "not as the client wrote it: {told}"
+        output.contains(r#"{"name":"wipe","arguments":{"n":1.50,"b":1e2, "a":"\u0041"}}"#),
+        "not as the client wrote it: {output}"
     );
-    let item = terminal.waiting().remove(0);
+    let item = terminal.open_items().remove(0);
     assert_eq!(item["state"], "waiting");
     assert_eq!(item["server"], "box");
     assert_eq!(item["client"], "test 0");
@@ -65,10 +65,10 @@ fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approv
     session.passes("read", json!({}));
     assert_eq!(session.runs_of("wipe"), 0);
 
-    let told = terminal.approvals(&["approve", &id, "--reason", "it is mine"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(told.out.starts_with("approved: "), "{told:?}");
-    session.ran(77);
+    let output = terminal.approvals(&["approve", &id, "--reason", "it is mine"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.out.starts_with("approved: "), "{output:?}");
+    session.expect_ran(77);
     let line = session.decision("wipe");
     for (key, value) in [
         ("decision", json!("approved")),
@@ -83,31 +83,31 @@ fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approv
     ] {
         assert_eq!(line[key], value, "{line}");
     }
-    let told = terminal.approvals(&["approve", &id]);
-    assert_eq!(told.code, Some(7), "{told:?}");
-    assert!(told.err.contains("approved"), "{told:?}");
-    let told = terminal.approvals(&["deny", &id]);
-    assert_eq!(told.code, Some(7), "{told:?}");
-    assert!(told.err.contains("it is approved"), "{told:?}");
+    let output = terminal.approvals(&["approve", &id]);
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.err.contains("approved"), "{output:?}");
+    let output = terminal.approvals(&["deny", &id]);
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.err.contains("it is approved"), "{output:?}");
     session.sync();
     assert_eq!(session.runs_of("wipe"), 1);
-    // The very same call again is another one.
+    // The same call made again gets an item of its own.
     let again = session.call("wipe", json!({"n": 1.5}));
-    let fresh = terminal.waits_for("wipe");
+    let fresh = terminal.wait_for_item("wipe");
     assert_ne!(fresh, id);
     terminal.approve(&fresh);
-    session.ran(again);
+    session.expect_ran(again);
     session.finish();
 }
 
 #[test]
-fn a_denied_call_tells_the_agent_why_and_reaches_nobody() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn a_denied_call_does_not_run_and_the_agent_is_told_why() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({"marker": 1}));
-    let id = terminal.waits_for("wipe");
-    let told = terminal.approvals(&["deny", &id[..8], "--reason", "use the \"archive\" tool"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let id = terminal.wait_for_item("wipe");
+    let output = terminal.approvals(&["deny", &id[..8], "--reason", "use the \"archive\" tool"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let refusal = session.refusal(call);
     assert!(refusal.contains(r#"use the \"archive\" tool"#), "{refusal}");
     session.sync();
@@ -127,10 +127,10 @@ fn a_denied_call_tells_the_agent_why_and_reaches_nobody() {
 
 #[test]
 fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     let other = match &id[..8] {
         "00000000" => "11111111",
         _ => "00000000",
@@ -147,25 +147,25 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
         (&*format!("{id}0"), unknown),
     ] {
         for what in ["approve", "deny", "show"] {
-            let told = terminal.approvals(&[what, wrong]);
-            assert_eq!(told.code, Some(7), "{wrong}: {told:?}");
-            assert!(told.err.contains(why), "{told:?}");
+            let output = terminal.approvals(&[what, wrong]);
+            assert_eq!(output.code, Some(7), "{wrong}: {output:?}");
+            assert!(output.err.contains(why), "{output:?}");
             assert!(
-                told.out.is_empty() && !told.err.contains('\u{1b}'),
-                "{told:?}"
+                output.out.is_empty() && !output.err.contains('\u{1b}'),
+                "{output:?}"
             );
         }
     }
-    // As it comes out of a mail or a chat.
+    // Ids pasted from a mail or a chat may have blanks around them and upper case.
     let pasted = format!(" {} ", id[..8].to_uppercase());
     assert_eq!(terminal.approvals(&["show", &pasted]).code, Some(0));
     terminal.approve(&id[..4]);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 }
 
 #[test]
-fn an_id_that_could_be_of_several_items_names_them() {
+fn an_ambiguous_id_lists_the_items_it_could_mean() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -173,25 +173,25 @@ fn an_id_that_could_be_of_several_items_names_them() {
     for id in ["abcd11", "abcd12", "abcd2"] {
         store.ask(&item(id, "wipe"), "many").unwrap();
     }
-    let told = terminal.approvals(&["deny", "abcd1"]);
-    assert_eq!(told.code, Some(7), "{told:?}");
+    let output = terminal.approvals(&["deny", "abcd1"]);
+    assert_eq!(output.code, Some(7), "{output:?}");
     for part in [
         r#""abcd1" is the beginning of several ids"#,
         "abcd11",
         "abcd12",
     ] {
-        assert!(told.err.contains(part), "{told:?}");
+        assert!(output.err.contains(part), "{output:?}");
     }
-    assert!(!told.err.contains("abcd2"), "{told:?}");
-    assert_eq!(terminal.waiting().len(), 3);
-    // Of what waits and what does not, the former is meant.
+    assert!(!output.err.contains("abcd2"), "{output:?}");
+    assert_eq!(terminal.open_items().len(), 3);
+    // An open item wins over closed ones.
     store.close("abcd12", Closed::Withdrawn, now_ms()).unwrap();
     assert_eq!(terminal.approvals(&["deny", "abcd1"]).code, Some(0));
     assert_eq!(terminal.state_of("abcd11"), "denied");
 }
 
 #[test]
-fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
+fn the_list_shows_what_a_call_is_about_and_how_much_time_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -214,19 +214,19 @@ fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
         };
         store.ask(&item, "many").unwrap();
     }
-    let told = terminal.approvals(&["list"]).out;
-    let line = |id: &str| told.lines().find(|line| line.starts_with(id)).unwrap();
+    let output = terminal.approvals(&["list"]).out;
+    let line = |id: &str| output.lines().find(|line| line.starts_with(id)).unwrap();
     let short = r#"  -       "wipe" of "box"  { "n": [1, 2], "…"#;
-    assert!(line("aaaa").ends_with(short), "{told}");
-    assert!(line("bbbb").ends_with('…'), "{told}");
-    let widths = told.lines().map(|line| line.chars().count());
-    assert!(widths.max() <= Some(80), "{told}");
-    assert!(line("cccc").contains("  119 min "), "{told}");
-    assert!(line("cccc").ends_with("  (30 kB)"), "{told}");
+    assert!(line("aaaa").ends_with(short), "{output}");
+    assert!(line("bbbb").ends_with('…'), "{output}");
+    let widths = output.lines().map(|line| line.chars().count());
+    assert!(widths.max() <= Some(80), "{output}");
+    assert!(line("cccc").contains("  119 min "), "{output}");
+    assert!(line("cccc").ends_with("  (30 kB)"), "{output}");
 }
 
 #[test]
-fn the_history_says_through_which_engine_who_decided_and_why() {
+fn the_history_shows_who_decided_why_and_through_which_engine() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -243,44 +243,44 @@ fn the_history_says_through_which_engine_who_decided_and_why() {
             )
             .unwrap();
     }
-    let told = terminal.approvals(&["deny", "aaaa1", "--reason", "not on\na Friday"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["deny", "aaaa1", "--reason", "not on\na Friday"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     store.close("bbbb2", Closed::Withdrawn, now_ms()).unwrap();
     terminal.approve("cccc3");
-    let told = terminal.approvals(&["list", "--history"]).out;
+    let output = terminal.approvals(&["list", "--history"]).out;
     let below = |id: &str| {
-        let mut lines = told.lines().skip_while(|line| !line.starts_with(id));
+        let mut lines = output.lines().skip_while(|line| !line.starts_with(id));
         lines.nth(1).unwrap().trim()
     };
     let told_of = r#"engine: inbox; approver: somebody in a terminal; reason: "not on\na F…"#;
-    assert!(below("aaaa").starts_with(&told_of[..60]), "{told}");
+    assert!(below("aaaa").starts_with(&told_of[..60]), "{output}");
     assert_eq!(below("bbbb"), "nobody decided");
-    assert!(below("cccc").ends_with("reason: none given"), "{told}");
+    assert!(below("cccc").ends_with("reason: none given"), "{output}");
     assert!(
-        told.lines().all(|line| line.chars().count() <= 80),
-        "{told}"
+        output.lines().all(|line| line.chars().count() <= 80),
+        "{output}"
     );
-    // The newest, at most so many.
-    let told = terminal
+    // `--limit` keeps the newest.
+    let output = terminal
         .approvals(&["list", "--history", "--limit", "2"])
         .out;
     assert!(
-        told.contains("cccc") && told.contains("bbbb") && !told.contains("aaaa"),
-        "{told}"
+        output.contains("cccc") && output.contains("bbbb") && !output.contains("aaaa"),
+        "{output}"
     );
-    let told = terminal
+    let output = terminal
         .approvals(&["list", "--history", "--limit", "1", "--json"])
         .out;
     assert_eq!(
-        serde_json::from_str::<Vec<Value>>(&told).unwrap().len(),
+        serde_json::from_str::<Vec<Value>>(&output).unwrap().len(),
         1,
-        "{told}"
+        "{output}"
     );
     assert_eq!(terminal.approvals(&["list", "--limit", "0"]).code, Some(2));
 }
 
 #[test]
-fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
+fn risk_is_coloured_only_in_a_terminal_and_not_with_no_color() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -300,15 +300,15 @@ fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
     assert_eq!(shown.exit(), Some(0));
     shown.shows("wipe");
     assert!(!shown.shown().contains('\u{1b}'), "{:?}", shown.shown());
-    let told = terminal.approvals(&["list"]).out;
+    let output = terminal.approvals(&["list"]).out;
     assert!(
-        told.contains("high") && !told.contains('\u{1b}'),
-        "{told:?}"
+        output.contains("high") && !output.contains('\u{1b}'),
+        "{output:?}"
     );
 }
 
 #[test]
-fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
+fn a_watched_list_shows_items_as_they_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -316,7 +316,7 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
     let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
     shown.shows("Nothing is waiting for you in ");
     shown.shows("stop with Ctrl-C");
-    // Where there is no terminal, each change is a line.
+    // Without a terminal, each change is a line.
     let out = dir.path().join("out");
     let file = std::fs::File::create(&out).unwrap();
     let mut command = terminal.command(&["approvals", "list", "--watch"]);
@@ -325,13 +325,17 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
     super::support::eventually("the first line", || lines().contains("Nothing is waiting"));
     store.ask(&item("abcd", "wipe"), "many").unwrap();
     shown.shows("\"wipe\" of \"box\"");
-    super::support::eventually("it came", || lines().contains("abcd      waiting"));
+    super::support::eventually("the item is listed", || {
+        lines().contains("abcd      waiting")
+    });
     let before = shown.shown().matches("Nothing is waiting").count();
     terminal.approve("abcd");
-    super::support::eventually("it is gone", || {
+    super::support::eventually("the item is gone", || {
         shown.shown().matches("Nothing is waiting").count() > before
     });
-    super::support::eventually("it went", || lines().contains("abcd      approved"));
+    super::support::eventually("the item is listed as approved", || {
+        lines().contains("abcd      approved")
+    });
     assert_eq!(lines().lines().count(), 3, "{}", lines());
     shown.types("\u{3}");
     assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
@@ -344,44 +348,44 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_and_not_made() {
+fn a_missing_state_folder_is_reported_and_not_created() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("typo");
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let typo = ["--state-dir", path.to_str().unwrap()];
     for what in [&["list"][..], &["list", "--json"], &["approve", "abcd"]] {
-        let told = terminal.approvals(&[what, &typo].concat());
-        assert_eq!(told.code, Some(3), "{told:?}");
+        let output = terminal.approvals(&[what, &typo].concat());
+        assert_eq!(output.code, Some(3), "{output:?}");
         let why = format!("no folder `{}`", path.display());
-        assert!(told.err.contains(&why), "{told:?}");
-        assert!(told.out.is_empty(), "{told:?}");
+        assert!(output.err.contains(&why), "{output:?}");
+        assert!(output.out.is_empty(), "{output:?}");
     }
     assert!(!path.exists());
 }
 
-// The list shows eight digits of an id, and that is what its readers will type.
+// The list shows eight digits of an id, and people type those.
 #[test]
 fn a_second_verdict_by_the_short_id_says_what_was_decided() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     terminal.approve(&id[..8]);
-    session.ran(call);
-    let told = terminal.approvals(&["deny", &id[..8]]);
-    assert_eq!(told.code, Some(7), "{told:?}");
-    assert!(told.err.contains("it is approved"), "{told:?}");
+    session.expect_ran(call);
+    let output = terminal.approvals(&["deny", &id[..8]]);
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.err.contains("it is approved"), "{output:?}");
     session.finish();
 }
 
 #[test]
-fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn the_pages_address_is_printed_once_and_shows_no_arguments_to_strangers() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({"password_of": "marker-of-a-call"}));
-    let id = terminal.waits_for("wipe");
-    let page = told_page(|| session.stderr());
-    assert!(terminal.is_page(&page));
+    let id = terminal.wait_for_item("wipe");
+    let page = announced_page(|| session.stderr());
+    assert!(terminal.page_answers_at(&page));
     for path in [
         "/",
         "/history",
@@ -395,17 +399,17 @@ fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
             assert!(!body.contains(hidden), "{path} shows {hidden}: {body}");
         }
     }
-    // Nor does a proof for a nonce of the asker's choice prove anything else.
+    // A malformed nonce gets no proof.
     let (status, _) = page.try_get("/prove?nonce=1").unwrap();
     assert_eq!(status, 400);
     let second = session.call("wipe", json!({"n": 2}));
-    for item in terminal.waits(2) {
+    for item in terminal.wait_for_items(2) {
         terminal.approve(item["id"].as_str().unwrap());
     }
-    session.ran(call);
-    session.ran(second);
+    session.expect_ran(call);
+    session.expect_ran(second);
     let stderr = session.stderr();
-    let line = format!(" at http://{}/; ", page.address);
+    let line = format!(" at http://{}/ ", page.address);
     assert_eq!(stderr.matches(&line).count(), 1, "{stderr}");
     assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
     assert!(!stderr.contains('#') && !stderr.contains(&id), "{stderr}");
@@ -413,26 +417,26 @@ fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
 }
 
 #[test]
-fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_does() {
+fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_call_does() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "1", "--timeout-action", "park"]);
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let terminal = session.terminal();
     let first = session.call("wipe", json!({"n": 1}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     let refusal = session.refusal(first);
     assert!(
         refusal.contains("waiting for approval") && refusal.contains(&id),
         "{refusal}"
     );
     eventually("it is parked", || terminal.state_of(&id) == "parked");
-    assert_eq!(terminal.waiting().len(), 1);
+    assert_eq!(terminal.open_items().len(), 1);
     terminal.approve(&id);
     assert_eq!(terminal.state_of(&id), "approved");
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let other = session.call("wipe", json!({"n": 2}));
-    let fresh = terminal.waits_for("wipe");
+    let fresh = terminal.wait_for_item("wipe");
     let same = session.call("wipe", json!({"n": 1}));
-    session.ran(same);
+    session.expect_ran(same);
     assert_eq!(session.runs_of("wipe"), 1);
     let refusal = session.refusal(other);
     assert!(refusal.contains(&fresh), "{refusal}");
@@ -461,15 +465,15 @@ fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_does() {
 
 #[test]
 fn an_approval_for_some_minutes_covers_the_same_call_and_no_other() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let first = session.call("wipe", json!({"a": 1, "b": 2}));
-    let id = terminal.waits_for("wipe");
-    let told = terminal.approvals(&["approve", &id, "--for", "5", "--json"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let item: Value = serde_json::from_str(&told.out).unwrap();
+    let id = terminal.wait_for_item("wipe");
+    let output = terminal.approvals(&["approve", &id, "--for", "5", "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let item: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(item["verdict"]["cover_seconds"], 300, "{item}");
-    session.ran(first);
+    session.expect_ran(first);
     session.passes("wipe", json!({"b": 2, "a": 1}));
     for arguments in [
         json!({"a": 1}),
@@ -477,24 +481,24 @@ fn an_approval_for_some_minutes_covers_the_same_call_and_no_other() {
         json!({"a": 1.0, "b": 2}),
     ] {
         let other = session.call("wipe", arguments);
-        let id = terminal.waits_for("wipe");
-        let told = terminal.approvals(&["deny", &id]);
-        assert_eq!(told.code, Some(0), "{told:?}");
+        let id = terminal.wait_for_item("wipe");
+        let output = terminal.approvals(&["deny", &id]);
+        assert_eq!(output.code, Some(0), "{output:?}");
         session.refusal(other);
     }
     let other = session.call("write_file", json!({"a": 1, "b": 2}));
-    terminal.approve(&terminal.waits_for("write_file"));
-    session.ran(other);
+    terminal.approve(&terminal.wait_for_item("write_file"));
+    session.expect_ran(other);
     session.passes("wipe", json!({"a": 1, "b": 2}));
     for wrong in ["0", "1441", "-1", "1.5", "x"] {
-        let told = terminal.approvals(&["approve", &id, "--for", wrong]);
-        assert_eq!(told.code, Some(2), "{told:?}");
+        let output = terminal.approvals(&["approve", &id, "--for", wrong]);
+        assert_eq!(output.code, Some(2), "{output:?}");
     }
     session.finish();
 }
 
 #[test]
-fn what_a_call_says_cannot_take_over_the_terminal() {
+fn text_of_a_call_cannot_control_the_terminal() {
     let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}txt\u{2066}\r\nState:   approved\u{0}\u{200b}";
     let tools = json!([{"name": "wi\u{202e}pe\u{1b}[31m", "description": evil,
                         "inputSchema": {"type": "object"}}]);
@@ -511,22 +515,25 @@ fn what_a_call_says_cannot_take_over_the_terminal() {
         "tools/call",
         json!({"name": "wi\u{202e}pe\u{1b}[31m", "arguments": {"a": evil, evil.replace('\0', ""): [evil]}, "x\u{9b}": evil}),
     );
-    let id = terminal.waits(1)[0]["id"].as_str().unwrap().to_owned();
-    let is_plain = |told: &str| {
+    let id = terminal.wait_for_items(1)[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let is_plain = |output: &str| {
         let bad = |c: char| {
             (c.is_control() && c != '\n')
                 || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
         };
-        assert!(!told.contains(bad), "{told:?}");
-        let states = told.lines().filter(|line| line.starts_with("State:"));
-        assert!(states.count() <= 1, "{told}");
+        assert!(!output.contains(bad), "{output:?}");
+        let states = output.lines().filter(|line| line.starts_with("State:"));
+        assert!(states.count() <= 1, "{output}");
     };
     is_plain(&terminal.approvals(&["list"]).out);
     let shown = terminal.approvals(&["show", &id]).out;
     is_plain(&shown);
     assert!(shown.contains("State:   waiting"), "{shown}");
-    let told = terminal.approvals(&["deny", &id, "--reason", "\u{1b}[31m\u{202e}no\nmore"]);
-    is_plain(&told.out);
+    let output = terminal.approvals(&["deny", &id, "--reason", "\u{1b}[31m\u{202e}no\nmore"]);
+    is_plain(&output.out);
     let refusal = session.refusal(call);
     assert!(refusal.contains("no"), "{refusal}");
     is_plain(&refusal);
@@ -537,18 +544,18 @@ fn what_a_call_says_cannot_take_over_the_terminal() {
 }
 
 #[test]
-fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn a_call_of_one_mebibyte_can_wait_and_one_over_four_is_refused() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let text = "m".repeat(1 << 20);
     let call = session.call("wipe", json!({"text": text}));
-    let id = terminal.waits_for("wipe");
-    let item = terminal.waiting().remove(0);
+    let id = terminal.wait_for_item("wipe");
+    let item = terminal.open_items().remove(0);
     assert_eq!(item["call"]["arguments"]["text"], *text);
     let shown = terminal.approvals(&["show", &id]);
     assert_eq!(shown.code, Some(0));
     terminal.approve(&id);
-    session.ran(call);
+    session.expect_ran(call);
     let text = "m".repeat(4 << 20);
     let call = session.call("wipe", json!({"text": text}));
     let refusal = session.refusal(call);
@@ -558,7 +565,7 @@ fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused(
 }
 
 #[test]
-fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
+fn more_than_a_thousand_items_are_listed_quickly_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -569,27 +576,27 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
     };
     (0..1_000).for_each(|n| store.ask(&item(n), "many").unwrap());
     let start = Instant::now();
-    let told = terminal.approvals(&["list"]);
+    let output = terminal.approvals(&["list"]);
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert_eq!(output.code, Some(0), "{}", output.err);
     assert!(
-        told.out.contains("\"tool_999\"") && told.out.contains("\"tool_0\""),
+        output.out.contains("\"tool_999\"") && output.out.contains("\"tool_0\""),
         "{}",
-        told.out
+        output.out
     );
-    // Of more than are listed, too; and those that are not listed can be named, too.
+    // The list may leave items out, but they can still be named.
     (1_000..1_050).for_each(|n| store.ask(&item(n), "many").unwrap());
-    let told = terminal.approvals(&["list"]);
-    assert!(told.out.contains("and 50 more"), "{}", told.out);
-    let told = terminal.approvals(&["show", &format!("{:032x}", 3)[..]]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let told = terminal.approvals(&["show", &format!("{:032x}", 3)[..30]]);
-    assert_eq!(told.code, Some(7), "many begin so: {told:?}");
-    // Of those that are not listed, too, a part of the id is enough.
+    let output = terminal.approvals(&["list"]);
+    assert!(output.out.contains("and 50 more"), "{}", output.out);
+    let output = terminal.approvals(&["show", &format!("{:032x}", 3)[..]]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = terminal.approvals(&["show", &format!("{:032x}", 3)[..30]]);
+    assert_eq!(output.code, Some(7), "many ids start like this: {output:?}");
+    // A part of the id is enough for them, too.
     store
         .ask(
             &Item {
@@ -600,19 +607,19 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
             "many",
         )
         .unwrap();
-    let told = terminal.approvals(&["show", "feedbee"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["show", "feedbee"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// A client that shows prompts, whose person says yes.
+/// Makes a call that a person approves in the client.
 fn approved_in_the_client(session: &mut crate::support::Session, n: u32) {
     let id = session.call("wipe", json!({"n": n, "password": "hunter2"}));
     session.approve();
-    session.ran(id);
+    session.expect_ran(id);
 }
 
 #[test]
-fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets() {
+fn a_verdict_given_in_the_client_is_in_the_history_without_secrets() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake();
     approved_in_the_client(&mut session, 1);
@@ -632,20 +639,20 @@ fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets()
     assert!(!entry.item.call.contains("hunter2"));
     let verdict = entry.verdict.unwrap();
     assert_eq!(verdict.assurance.as_str(), "caller-relayed");
-    // No page is served for that, and nobody is told that something waits.
-    assert!(terminal.waiting().is_empty());
+    // Nothing waits in the inbox, and nobody is told that something does.
+    assert!(terminal.open_items().is_empty());
     assert!(!session.stderr().contains("waits for your approval"));
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_costs_a_call_nothing_that_its_client_approved() {
+fn an_unusable_state_folder_does_not_stop_calls_approved_in_the_client() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake();
     std::fs::write(session.path("state"), "no folder").unwrap();
     for n in 0..3 {
         approved_in_the_client(&mut session, n);
     }
-    eventually("the operator is told", || {
+    eventually("the operator is warned", || {
         session
             .stderr()
             .contains("the inbox's history is incomplete")

@@ -1,4 +1,4 @@
-//! Who decided, by their own word: recorded, shown as that, and signed where there is a passphrase.
+//! Self-declared names of approvers: recorded, shown as self-declared, and signed if there is a passphrase.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,9 +9,9 @@ use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::support::{Http, ProxyTest, Standing, Terminal, eventually};
+use super::support::{Http, InboxProcess, ProxyTest, Terminal, eventually};
 
-/// The name that the store has for an item's verdict.
+/// Returns the approver's name in an item's stored verdict.
 fn stored(terminal: &Terminal, id: &str) -> Option<String> {
     let entry = terminal.store().find(id).unwrap().unwrap();
     entry.verdict.unwrap().approver
@@ -19,15 +19,15 @@ fn stored(terminal: &Terminal, id: &str) -> Option<String> {
 
 #[test]
 fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let mut decided = |what: &str, more: &[&str]| {
         let call = session.call("wipe", json!({}));
-        let id = terminal.waits_for("wipe");
-        let told = terminal.approvals(&[&[what, &*id], more].concat());
-        assert_eq!(told.code, Some(0), "{told:?}");
+        let id = terminal.wait_for_item("wipe");
+        let output = terminal.approvals(&[&[what, &*id], more].concat());
+        assert_eq!(output.code, Some(0), "{output:?}");
         match what {
-            "approve" => session.ran(call),
+            "approve" => session.expect_ran(call),
             _ => drop(session.refusal(call)),
         }
         id
@@ -41,13 +41,13 @@ fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
         (&by_nobody, None),
     ] {
         assert_eq!(stored(&terminal, id).as_deref(), name);
-        let told = terminal.approvals(&["list", "--history", "--json"]).out;
-        let all: Vec<Value> = serde_json::from_str(&told).unwrap();
+        let output = terminal.approvals(&["list", "--history", "--json"]).out;
+        let all: Vec<Value> = serde_json::from_str(&output).unwrap();
         let item = all.iter().find(|item| item["id"] == **id).unwrap();
         assert_eq!(item["verdict"]["approver"], json!(name), "{item}");
         assert_eq!(item["verdict"]["approver_verified"], json!(false), "{item}");
-        let told = terminal.approvals(&["show", id, "--json"]).out;
-        let shown: Value = serde_json::from_str(&told).unwrap();
+        let output = terminal.approvals(&["show", id, "--json"]).out;
+        let shown: Value = serde_json::from_str(&output).unwrap();
         assert_eq!(shown["verdict"], item["verdict"]);
     }
     let list = terminal.approvals(&["list", "--history"]).out;
@@ -71,21 +71,21 @@ fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
 }
 
 #[test]
-fn a_name_comes_from_the_environment_too_and_what_is_no_name_decides_nothing() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn a_name_can_come_from_the_environment_and_an_invalid_name_decides_nothing() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let first = session.call("wipe", json!({"n": 1}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     let long = "x".repeat(65);
     for (name, why) in [
         ("", "a name cannot be empty"),
         ("An\u{202e}n", "the invisible character U+202E"),
         (&*long, "at most 64 characters, and this one has 65"),
     ] {
-        let told = terminal.approvals(&["approve", &id, "--as", name]);
-        assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains(why), "{told:?}");
-        assert!(!told.err.contains('\u{202e}'), "{told:?}");
+        let output = terminal.approvals(&["approve", &id, "--as", name]);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.err.contains(why), "{output:?}");
+        assert!(!output.err.contains('\u{202e}'), "{output:?}");
     }
     let decide = |id: &str, flags: &[&str], name: &str| {
         let args = [&["approvals", "approve", id], flags].concat();
@@ -94,47 +94,47 @@ fn a_name_comes_from_the_environment_too_and_what_is_no_name_decides_nothing() {
     };
     let refused = decide(&id, &[], "An\u{1b}n");
     assert_eq!(refused.status.code(), Some(3));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("`APPROVAL_APPROVER`"), "{told}");
-    assert_eq!(terminal.waits_for("wipe"), id);
+    let output = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(output.contains("`APPROVAL_APPROVER`"), "{output}");
+    assert_eq!(terminal.wait_for_item("wipe"), id);
     assert_eq!(session.runs_of("wipe"), 0);
 
     assert_eq!(decide(&id, &[], "Ann").status.code(), Some(0));
-    session.ran(first);
+    session.expect_ran(first);
     assert_eq!(stored(&terminal, &id).as_deref(), Some("Ann"));
     for (flags, variable, name) in [
         (&["--as", "Bob"][..], "Ann", Some("Bob")),
-        // As other variables of ours, an empty one counts as not set.
+        // As with our other variables, an empty one counts as not set.
         (&[], " ", None),
     ] {
         let call = session.call("wipe", json!({"n": 2}));
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         assert_eq!(decide(&id, flags, variable).status.code(), Some(0));
-        session.ran(call);
+        session.expect_ran(call);
         assert_eq!(stored(&terminal, &id).as_deref(), name);
     }
     session.finish();
 }
 
 #[test]
-fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() {
+fn with_a_passphrase_a_name_is_signed_and_cannot_be_replaced() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
     set(&dir, None, &Secret::new("correct horse".to_owned())).unwrap();
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     let mut approve = terminal.in_terminal(&["approvals", "approve", &id, "--as", "Ann"]);
     approve.shows("You sign as \"Ann\".");
     approve.shows("Passphrase: ");
     eventually("no echo", || !approve.echoes());
     approve.types("correct horse\n");
     assert_eq!(approve.exit(), Some(0), "{}", approve.shown());
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
 
-    // Whoever may write to the store gives a signed verdict another name as soon as it is there.
+    // Attack: a program that can write to the store changes the name as soon as a signed verdict is there.
     let db = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
     db.execute_batch(
         "CREATE TRIGGER renames AFTER UPDATE OF delivery ON items WHEN new.delivery = 1 \
@@ -142,19 +142,19 @@ fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() 
     )
     .unwrap();
     session.call("wipe", json!({"n": 2}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     for flags in [&["--as", "Ann"][..], &[]] {
         let args = [&["approve", &*id], flags].concat();
-        let told = terminal.approvals_fed(&args, "correct horse\n");
-        assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains("does not count"), "{told:?}");
+        let output = terminal.approvals_with_stdin(&args, "correct horse\n");
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.err.contains("does not count"), "{output:?}");
     }
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
 
 #[test]
-fn the_browser_that_the_inbox_opens_has_the_name_that_the_command_gives() {
+fn the_browser_that_the_inbox_opens_uses_the_name_given_to_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let seen = dir.path().join("opened");
@@ -167,7 +167,7 @@ fn the_browser_that_the_inbox_opens_has_the_name_that_the_command_gives() {
     fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
     let mut command = terminal.command(&["inbox", "--inbox-port", "0", "--as", "Ann"]);
     command.env("BROWSER", &script);
-    let mut inbox = Standing::of(command);
+    let mut inbox = InboxProcess::of(command);
     eventually("a browser is opened", || seen.exists());
     let url = fs::read_to_string(&seen).unwrap();
     let html = fs::read_to_string(Path::new(url.strip_prefix("file://").unwrap())).unwrap();
@@ -185,7 +185,7 @@ fn the_browser_that_the_inbox_opens_has_the_name_that_the_command_gives() {
     let cookie = answer.header("set-cookie").unwrap();
     let cookie = cookie.split(';').next().unwrap().to_owned();
     let mut shown = page.send("GET", "/", &[("cookie", &cookie)], "");
-    let shown = shown.whole();
+    let shown = shown.body_text();
     assert!(shown.contains("<bdi id=\"approver\">Ann</bdi>"), "{shown}");
     inbox.end(Signal::TERM);
 }

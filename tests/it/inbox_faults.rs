@@ -1,4 +1,4 @@
-//! An inbox that cannot be used: gated calls are refused with what to do, all others go on.
+//! An unusable inbox: gated calls are refused with advice for the operator, and all others go on.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, Terminal, eventually};
 
-/// Longer than anybody should wait to be told that something is wrong.
+/// Longer than anybody should wait for the error.
 const LONGEST: Duration = Duration::from_secs(8);
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A gated call is refused soon, for a reason that holds all these words and is for the operator, not
-/// for an agent to mend; others run.
+/// A gated call is refused soon, and other calls run. The reason contains these words in the log and on
+/// stderr, but not in the refusal: an agent must not try to fix the inbox.
 fn refuses(session: &mut Session, words: &[&str]) {
     let start = Instant::now();
     let refusal = session.is_refused("wipe", json!({"marker": 1}));
     assert!(start.elapsed() < LONGEST, "{:?}", start.elapsed());
-    let told = "the approval inbox cannot be used";
-    assert!(refusal.contains(told), "{refusal}");
+    let output = "the approval inbox cannot be used";
+    assert!(refusal.contains(output), "{refusal}");
     let lines = session.decisions();
     let line = lines.iter().rev().find(|line| line["tool"] == "wipe");
     let line = line.unwrap();
@@ -43,18 +43,18 @@ fn refuses(session: &mut Session, words: &[&str]) {
     );
 }
 
-/// A gated call waits and runs once it is approved.
+/// A gated call waits and runs when it is approved.
 fn waits(session: &mut Session) {
     let before = session.runs_of("wipe");
     let call = session.call("wipe", json!({}));
     let terminal = session.terminal();
-    terminal.approve(&terminal.waits_for("wipe"));
-    session.ran(call);
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    session.expect_ran(call);
     assert_eq!(session.runs_of("wipe"), before + 1);
 }
 
 #[test]
-fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
+fn with_a_corrupt_store_gated_calls_are_refused_until_the_file_is_moved_away() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
@@ -62,7 +62,7 @@ fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
     let file = state.join("inbox.db");
     fs::write(&file, "this is no database\n".repeat(1_000)).unwrap();
     set_mode(&file, 0o600);
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     for _ in 0..2 {
         refuses(&mut session, &[file.to_str().unwrap(), "move it away"]);
     }
@@ -72,18 +72,18 @@ fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
         (&json!("error"), &json!(false))
     );
     session.stderr_says("inbox.db");
-    let told = session.terminal().approvals(&["list"]);
-    assert_eq!(told.code, Some(3), "{told:?}");
-    assert!(told.err.contains("move it away"), "{told:?}");
+    let output = session.terminal().approvals(&["list"]);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.err.contains("move it away"), "{output:?}");
     fs::rename(&file, state.join("moved.db")).unwrap();
     waits(&mut session);
     session.finish();
 }
 
-// What "move it away" asks for may also happen between two questions, with a proxy that runs.
+// Somebody may follow the advice "move it away" between two questions, while the proxy runs.
 #[test]
-fn a_store_that_was_moved_away_between_two_questions_is_made_anew() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn a_store_that_was_moved_away_between_two_questions_is_recreated() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     waits(&mut session);
     let state = session.path("state");
     fs::rename(state.join("inbox.db"), state.join("moved.db")).unwrap();
@@ -94,18 +94,19 @@ fn a_store_that_was_moved_away_between_two_questions_is_made_anew() {
 }
 
 #[test]
-fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_moving_it() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn if_the_store_is_corrupted_while_a_call_waits_the_call_is_refused_and_moving_the_store_away_helps()
+ {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     waits(&mut session);
     let state = session.path("state");
     let call = session.call("wipe", json!({"marker": 1}));
-    session.terminal().waits(1);
+    session.terminal().wait_for_items(1);
     for name in ["inbox.db", "inbox.db-wal"] {
         fs::write(state.join(name), "this is no database\n".repeat(10_000)).unwrap();
     }
-    // Somebody who knows no better writes to it, too.
-    let told = session.terminal().approvals(&["list"]);
-    assert_ne!(told.code, Some(0), "{told:?}");
+    // Another process uses the corrupt store, too.
+    let output = session.terminal().approvals(&["list"]);
+    assert_ne!(output.code, Some(0), "{output:?}");
     let next = session.call("wipe", json!({"marker": 2}));
     for call in [next, call] {
         let refusal = session.refusal(call);
@@ -126,10 +127,10 @@ fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_
 }
 
 #[test]
-fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_moment_does_not() {
-    let mut session = ProxyTest::with_inbox().start_mute();
-    // So that there is a database.
-    session.terminal().waiting();
+fn gated_calls_are_refused_if_the_store_stays_locked_but_not_if_it_is_locked_briefly() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
+    // Creates the database.
+    session.terminal().open_items();
     let other = Connection::open(session.path("state").join("inbox.db")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     refuses(&mut session, &["inbox.db", "locked"]);
@@ -137,63 +138,63 @@ fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_momen
     session.passes("read", json!({}));
     other.execute_batch("COMMIT").unwrap();
     let terminal = session.terminal();
-    terminal.approve(&terminal.waits_for("wipe"));
-    session.ran(call);
-    // While a call waits, too: it goes on waiting.
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    session.expect_ran(call);
+    // If the store is locked while a call waits, the call keeps waiting.
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let told = terminal.approvals(&["approve", &id]);
-    assert_eq!(told.code, Some(3), "{told:?}");
-    assert!(told.err.contains("locked"), "{told:?}");
+    let output = terminal.approvals(&["approve", &id]);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.err.contains("locked"), "{output:?}");
     other.execute_batch("COMMIT").unwrap();
     terminal.approve(&id);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 }
 
 #[test]
-fn the_inbox_alone_tells_at_once_what_is_wrong_with_its_store() {
+fn a_standalone_inbox_reports_at_once_what_is_wrong_with_its_store() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let terminal = Terminal::at(&state);
-    // So that there is a database.
-    terminal.waiting();
+    // Creates the database.
+    terminal.open_items();
     let other = Connection::open(state.join("inbox.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let inbox = terminal.inbox("0");
-    eventually("what is wrong is told", || {
+    eventually("the inbox says what is wrong", || {
         inbox.stderr().contains("another process has locked it")
     });
     other.execute_batch("COMMIT").unwrap();
 }
 
 #[test]
-fn a_folder_that_others_may_write_to_refuses_with_advice() {
+fn gated_calls_are_refused_with_advice_if_others_may_write_to_the_folder() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
     set_mode(&state, 0o770);
-    let mut session = test.start_mute();
-    // Before anybody is refused.
+    let mut session = test.start_without_elicitation();
+    // The warning comes before the first refusal.
     session.stderr_says("calls that need the approval inbox will be refused");
     refuses(&mut session, &[state.to_str().unwrap(), "chmod go-rwx"]);
-    let told = session.terminal().approvals(&["list"]);
-    assert_eq!(told.code, Some(3), "{told:?}");
-    assert!(told.err.contains("chmod go-rwx"), "{told:?}");
-    // Whether a passphrase was set could have been changed by others: the proxy does not go on as
-    // if it knew, and says so.
+    let output = session.terminal().approvals(&["list"]);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.err.contains("chmod go-rwx"), "{output:?}");
+    // Others may have removed the passphrase meanwhile. The proxy cannot know, so it says that it
+    // must be restarted.
     set_mode(&state, 0o700);
     refuses(&mut session, &["start approval-proxy again"]);
     session.finish();
 }
 
 #[test]
-fn a_folder_that_opens_to_others_between_two_questions_refuses_until_it_is_private_again() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn gated_calls_are_refused_while_others_may_write_to_the_store() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let state = session.path("state");
     let file = state.join("inbox.db");
-    session.terminal().waiting();
+    session.terminal().open_items();
     set_mode(&file, 0o666);
     refuses(&mut session, &[file.to_str().unwrap(), "chmod go-rwx"]);
     set_mode(&file, 0o600);
@@ -202,7 +203,7 @@ fn a_folder_that_opens_to_others_between_two_questions_refuses_until_it_is_priva
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_or_is_nowhere_refuses_with_advice() {
+fn gated_calls_are_refused_with_advice_if_there_is_no_usable_folder() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("state");
     for folder in [
@@ -212,20 +213,20 @@ fn a_folder_that_cannot_be_made_or_is_nowhere_refuses_with_advice() {
     ] {
         let mut session = ProxyTest::with_inbox()
             .env("APPROVAL_STATE_DIR", folder)
-            .start_mute();
+            .start_without_elicitation();
         refuses(&mut session, &[folder, "--state-dir"]);
         session.finish();
     }
     let test = ["APPROVAL_STATE_DIR", "XDG_STATE_HOME", "HOME"]
         .iter()
         .fold(ProxyTest::with_inbox(), |test, name| test.env(name, ""));
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     refuses(&mut session, &["--state-dir"]);
     session.finish();
 }
 
 #[test]
-fn a_passphrase_file_that_nobody_understands_refuses_all_that_is_gated() {
+fn gated_calls_are_refused_if_the_passphrase_file_is_invalid() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
@@ -233,7 +234,7 @@ fn a_passphrase_file_that_nobody_understands_refuses_all_that_is_gated() {
     let file = state.join("passphrase.json");
     fs::write(&file, "{}").unwrap();
     set_mode(&file, 0o600);
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     refuses(&mut session, &[file.to_str().unwrap()]);
     session.finish();
 }

@@ -1,4 +1,4 @@
-//! The inbox for clients that come by HTTP and cannot be asked.
+//! The inbox for HTTP clients that cannot be asked.
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ fn served() -> (Session, Http) {
     (session, http)
 }
 
-/// A session of a client that cannot be asked: its id.
-fn mute_session(http: &Http) -> String {
+/// Opens a session of a client that cannot be asked, and returns its id.
+fn session_without_elicitation(http: &Http) -> String {
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({});
     let mut response = http.post(&[], hello);
@@ -27,9 +27,9 @@ fn mute_session(http: &Http) -> String {
     session
 }
 
-/// The item about the call with this argument.
+/// Waits for `count` open items, and returns the id of the one whose argument `n` is this.
 fn item(terminal: &Terminal, count: usize, n: u64) -> String {
-    let items = terminal.waits(count);
+    let items = terminal.wait_for_items(count);
     let mut items = items.iter();
     let item = items.find(|item| item["call"]["arguments"]["n"] == n);
     item.unwrap()["id"].as_str().unwrap().to_owned()
@@ -43,18 +43,21 @@ fn text(message: &Value) -> &str {
 fn each_session_gets_the_verdict_about_its_own_call() {
     let (proxy, http) = served();
     let terminal = proxy.terminal();
-    let (mine, yours) = (mute_session(&http), mute_session(&http));
-    // The same id in both, and another one.
+    let (mine, yours) = (
+        session_without_elicitation(&http),
+        session_without_elicitation(&http),
+    );
+    // Both sessions use the same request id, and the second one another id as well.
     let mut first = http.begin(&in_session(&mine), call(1, "wipe"));
     let of_first = item(&terminal, 1, 1);
     let mut second = http.begin(&in_session(&yours), call(1, "wipe"));
-    let newest = terminal.waits(2).remove(1);
+    let newest = terminal.wait_for_items(2).remove(1);
     let of_second = newest["id"].as_str().unwrap().to_owned();
     assert_ne!(of_first, of_second);
     let mut third = http.begin(&in_session(&yours), call(3, "wipe"));
     let of_third = item(&terminal, 3, 3);
-    let told = terminal.approvals(&["deny", &of_second, "--reason", "not yours"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["deny", &of_second, "--reason", "not yours"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let refused = second.response().message();
     assert!(text(&refused).contains("not yours"), "{refused}");
     assert_eq!(proxy.runs_of("wipe"), 0);
@@ -73,10 +76,13 @@ fn each_session_gets_the_verdict_about_its_own_call() {
 }
 
 #[test]
-fn what_waits_for_a_session_that_is_deleted_is_withdrawn() {
+fn items_of_a_deleted_session_are_withdrawn() {
     let (proxy, http) = served();
     let terminal = proxy.terminal();
-    let (mine, yours) = (mute_session(&http), mute_session(&http));
+    let (mine, yours) = (
+        session_without_elicitation(&http),
+        session_without_elicitation(&http),
+    );
     let _first = http.begin(&in_session(&mine), call(1, "wipe"));
     let of_first = item(&terminal, 1, 1);
     let mut second = http.begin(&in_session(&yours), call(2, "wipe"));
@@ -94,21 +100,21 @@ fn what_waits_for_a_session_that_is_deleted_is_withdrawn() {
 fn a_stateless_client_that_cannot_be_asked_waits_too() {
     let (proxy, http) = served();
     let terminal = proxy.terminal();
-    let mute_call = |id: u64| {
+    let call_without_elicitation = |id: u64| {
         let mut call = stateless_call(id, "wipe");
         call["params"]["arguments"]["n"] = json!(id);
         call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
         call
     };
-    let mut first = http.begin(&stateless("wipe"), mute_call(1));
+    let mut first = http.begin(&stateless("wipe"), call_without_elicitation(1));
     let of_first = item(&terminal, 1, 1);
-    let mut second = http.begin(&stateless("wipe"), mute_call(2));
+    let mut second = http.begin(&stateless("wipe"), call_without_elicitation(2));
     let of_second = item(&terminal, 2, 2);
     terminal.approve(&of_second);
     let ran = second.response().message();
     assert_eq!((&ran["id"], text(&ran)), (&json!(2), "wipe ran"));
-    let told = terminal.approvals(&["deny", &of_first]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["deny", &of_first]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let refused = first.response().message();
     assert_eq!(refused["id"], 1);
     assert_eq!(refused["result"]["isError"], true, "{refused}");

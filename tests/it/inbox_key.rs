@@ -1,4 +1,4 @@
-//! The key that verdicts are signed with: who can replace it, where it shows, and what it is needed for.
+//! The key that signs verdicts: who can replace it, where it is recorded, and which calls need it.
 
 use approval_proxy::engines::inbox::passphrase::{PublicKey, set};
 use approval_proxy::sys::secret::Secret;
@@ -10,7 +10,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-/// A test whose inbox has a passphrase, and the fingerprint of its key.
+/// Returns a test whose inbox has a passphrase, its terminal, and the fingerprint of its key.
 fn with_passphrase() -> (ProxyTest, Terminal, String) {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
@@ -23,7 +23,7 @@ fn key_now(terminal: &Terminal) -> String {
     key.unwrap().fingerprint().to_string()
 }
 
-/// A client that shows prompts, and what it makes of the session.
+/// Starts the proxy with a client that shows prompts.
 fn asking_client(test: ProxyTest) -> Session {
     let mut session = test.start();
     session.handshake();
@@ -36,10 +36,10 @@ fn open_line(session: &Session) -> Value {
     opened.next().unwrap()
 }
 
-// `inbox --set-passphrase` asked nobody who had one for it, and the log then called an agent's verdict
-// the user's.
+// Attack: `inbox --set-passphrase` did not ask for the old passphrase, so an agent could set a new one,
+// and the log recorded its verdicts as the user's.
 #[test]
-fn a_passphrase_is_replaced_only_by_who_knows_it() {
+fn only_somebody_who_knows_the_passphrase_can_replace_it() {
     let (_test, terminal, key) = with_passphrase();
     let set = ["inbox", "--set-passphrase"];
     for typed in [
@@ -47,63 +47,69 @@ fn a_passphrase_is_replaced_only_by_who_knows_it() {
         "mine now\nmine now\nmine now\n",
         "correct hors\nmine now\nmine now\n",
     ] {
-        let told = terminal.fed(&set, typed);
-        assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains("nothing has changed"), "{told:?}");
+        let output = terminal.run_with_stdin(&set, typed);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.err.contains("nothing has changed"), "{output:?}");
         assert_eq!(key_now(&terminal), key);
     }
-    let told = terminal.fed(&set, "correct horse\nbattery staple\nbattery staple\n");
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.run_with_stdin(&set, "correct horse\nbattery staple\nbattery staple\n");
+    assert_eq!(output.code, Some(0), "{output:?}");
     let new = key_now(&terminal);
     assert_ne!(new, key);
-    assert!(told.err.contains(&format!("The key is {new}")), "{told:?}");
-    let shown = terminal.fed(&["inbox", "--show-key"], "");
+    assert!(
+        output.err.contains(&format!("The key is {new}")),
+        "{output:?}"
+    );
+    let shown = terminal.run_with_stdin(&["inbox", "--show-key"], "");
     assert_eq!((shown.code, shown.out), (Some(0), format!("{new}\n")));
 }
 
 #[test]
-fn where_no_passphrase_is_set_there_is_no_key_to_show() {
+fn without_a_passphrase_there_is_no_key_to_show() {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
-    let told = terminal.fed(&["inbox", "--show-key"], "");
-    assert_eq!((told.code, &*told.out), (Some(2), ""));
-    assert!(told.err.contains("no passphrase is set"), "{told:?}");
+    let output = terminal.run_with_stdin(&["inbox", "--show-key"], "");
+    assert_eq!((output.code, &*output.out), (Some(2), ""));
+    assert!(output.err.contains("no passphrase is set"), "{output:?}");
 }
 
 #[test]
-fn the_key_shows_where_a_session_opens_and_in_what_was_signed_with_it() {
+fn the_key_is_in_the_open_record_and_in_records_of_signed_verdicts() {
     let (test, terminal, key) = with_passphrase();
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     assert_eq!(open_line(&session)["inbox_key"], json!(key));
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
-    let told = terminal.approvals_fed(&["approve", &id], "correct horse\n");
-    assert_eq!(told.code, Some(0), "{told:?}");
-    session.ran(call);
+    let id = terminal.wait_for_item("wipe");
+    let output = terminal.approvals_with_stdin(&["approve", &id], "correct horse\n");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    session.expect_ran(call);
     let line = session.decision("wipe");
     assert_eq!(
         (&line["assurance"], &line["inbox_key"]),
         (&json!("inbox-passphrase"), &json!(key))
     );
     session.finish();
-    // Nothing of a key where there is none.
-    let mut session = ProxyTest::with_inbox().start_mute();
+    // Without a passphrase, no record names a key.
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     assert!(open_line(&session).get("inbox_key").is_none());
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    terminal.approve(&terminal.waits_for("wipe"));
-    session.ran(call);
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    session.expect_ran(call);
     assert!(session.decision("wipe").get("inbox_key").is_none());
     session.finish();
 }
 
-// Whoever replaced the file was believed by the next proxy.
+// Attack: the next proxy trusted whoever had replaced the file.
 #[test]
-fn another_key_than_the_pinned_one_or_none_stops_the_start() {
+fn a_missing_key_or_one_that_is_not_the_pinned_one_stops_the_start() {
     let (test, terminal, key) = with_passphrase();
     let pinned = || ProxyTest::with_inbox().section(json!({"inboxKey": key}));
     let state = terminal.state_dir();
-    pinned().state(state.path()).start_mute().finish();
+    pinned()
+        .state(state.path())
+        .start_without_elicitation()
+        .finish();
     let none = pinned();
     let by_variable = ProxyTest::with_inbox().env("APPROVAL_INBOX_KEY", &key);
     std::fs::remove_file(state.path().join("passphrase.json")).unwrap();
@@ -124,10 +130,10 @@ fn another_key_than_the_pinned_one_or_none_stops_the_start() {
 }
 
 #[test]
-fn that_a_yes_in_the_client_bypasses_the_passphrase_is_said() {
+fn a_warning_says_that_a_yes_in_the_client_bypasses_the_passphrase() {
     let bypasses = "a passphrase is set, but an approval given in the client does not need it";
     let says = |test: ProxyTest| {
-        let session = test.start_mute();
+        let session = test.start_without_elicitation();
         let says = session.stderr().contains(bypasses);
         session.finish();
         says
@@ -140,7 +146,8 @@ fn that_a_yes_in_the_client_bypasses_the_passphrase_is_said() {
     assert!(!says(both(with_passphrase().0.rules(required))));
 }
 
-// "refuses verdicts below it, and the engines that cannot reach it are not asked"
+// contract.md, "Engines": "`requireAssurance: LEVEL` refuses verdicts below it, and the engines that
+// cannot reach it are not asked."
 #[test]
 fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
     for required in ["inbox-terminal", "inbox-session", "shared-secret"] {
@@ -148,8 +155,8 @@ fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
         let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
         let terminal = session.terminal();
         let call = session.call("wipe", json!({}));
-        terminal.approve(&terminal.waits_for("wipe"));
-        session.ran(call);
+        terminal.approve(&terminal.wait_for_item("wipe"));
+        session.expect_ran(call);
         assert!(!session.was_prompted());
         assert_eq!(session.decision("wipe")["engine"], "inbox");
         session.finish();
@@ -165,32 +172,32 @@ fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
 }
 
 #[test]
-fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
+fn nothing_runs_if_no_engine_reaches_the_required_assurance() {
     for required in ["channel-authenticated", "inbox-passphrase"] {
-        // Without a passphrase the inbox does not reach either.
+        // Without a passphrase the inbox does not reach these levels.
         let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
         let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
-        let told = session.is_refused("wipe", json!({}));
-        assert!(told.contains("configured no way to ask"), "{told}");
+        let output = session.is_refused("wipe", json!({}));
+        assert!(output.contains("configured no way to ask"), "{output}");
         assert!(!session.was_prompted());
-        assert!(session.terminal().waiting().is_empty());
+        assert!(session.terminal().open_items().is_empty());
         session.stderr_says("no engine of `engines` can reach");
         session.finish();
     }
 }
 
 #[test]
-fn with_the_passphrase_required_only_what_is_signed_lets_a_call_run() {
+fn with_the_passphrase_required_only_a_signed_verdict_lets_a_call_run() {
     let (test, terminal, _) = with_passphrase();
     let test = test.flags(["--engine", "elicitation,inbox"]);
     let mut session = asking_client(test.rules(json!({"requireAssurance": "inbox-passphrase"})));
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
-    let told = terminal.approvals_fed(&["approve", &id], "wrong horse\n");
-    assert_eq!(told.code, Some(2), "{told:?}");
-    let told = terminal.approvals_fed(&["approve", &id], "correct horse\n");
-    assert_eq!(told.code, Some(0), "{told:?}");
-    session.ran(call);
+    let id = terminal.wait_for_item("wipe");
+    let output = terminal.approvals_with_stdin(&["approve", &id], "wrong horse\n");
+    assert_eq!(output.code, Some(2), "{output:?}");
+    let output = terminal.approvals_with_stdin(&["approve", &id], "correct horse\n");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    session.expect_ran(call);
     assert!(!session.was_prompted());
     session.finish();
 }
@@ -201,8 +208,8 @@ fn silence_has_no_assurance() {
     let mut session = asking_client(test.rules(json!({"requireAssurance": "caller-relayed"})));
     let call = session.call("wipe", json!({}));
     session.prompt();
-    let told = session.refusal(call);
-    assert!(told.contains("nobody answered in time"), "{told}");
+    let output = session.refusal(call);
+    assert!(output.contains("nobody answered in time"), "{output}");
     assert_eq!(session.runs_of("wipe"), 0);
     session.stderr_says("silence does not meet");
     session.finish();

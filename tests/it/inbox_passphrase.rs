@@ -1,4 +1,4 @@
-//! A passphrase: whoever can write to the user's files, but does not know it, decides nothing.
+//! The passphrase: a program that can write to the user's files but does not know it decides nothing.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-/// A yes as it would be if somebody who knows the passphrase gave it now.
+/// A yes as somebody who knows the passphrase would give it now.
 fn yes() -> Verdict {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Verdict {
@@ -27,7 +27,7 @@ fn yes() -> Verdict {
     }
 }
 
-/// What whoever has a shell can do: write a verdict into the store.
+/// Writes a verdict into the store, as any program of this user can.
 fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<Vec<u8>>) {
     let signed = SignedVerdict {
         verdict,
@@ -39,7 +39,7 @@ fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<
     assert_eq!(decided, Decided::Recorded);
 }
 
-/// The item as the store shows it.
+/// Returns the item from the store.
 fn shown(terminal: &Terminal, item: &Value) -> Item {
     let found = terminal.store().find(item["id"].as_str().unwrap());
     found.unwrap().unwrap().item
@@ -49,16 +49,16 @@ fn signature(signer: &Signer, shown: &Item, verdict: &Verdict) -> Option<Vec<u8>
     Some(signer.sign(&shown.id, &shown.fingerprint(), verdict))
 }
 
-/// Nothing has run, the operator is warned, and the item waits as it did.
+/// Checks that nothing has run, the operator was warned, and the item is open as before.
 fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, times: usize) {
     let warning = format!(
-        "about item {} was not made with the passphrase",
+        "about item {}: it was not made with the passphrase",
         item["id"].as_str().unwrap()
     );
     eventually("the operator is warned", || {
         session.stderr().matches(&warning).count() == times
     });
-    let mut again = terminal.waits(1).remove(0);
+    let mut again = terminal.wait_for_items(1).remove(0);
     assert_eq!(again["disregarded"], json!(true));
     again["disregarded"] = json!(false);
     assert_eq!(again, *item);
@@ -72,14 +72,14 @@ fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, 
 }
 
 #[test]
-fn only_verdicts_that_were_signed_with_the_passphrase_count() {
+fn only_verdicts_signed_with_the_passphrase_count() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
     set(&dir, None, &secret("correct horse")).unwrap();
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    let item = terminal.waits(1).remove(0);
+    let item = terminal.wait_for_items(1).remove(0);
 
     write(&terminal, &item, yes(), None);
     counts_for_nothing(&mut session, &terminal, &item, 1);
@@ -93,7 +93,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     counts_for_nothing(&mut session, &terminal, &item, 3);
 
     let signer = unlock(&dir, &secret("correct horse")).unwrap();
-    // What was signed for another call, and what was signed and then changed.
+    // A verdict signed for another call, and one that was changed after it was signed.
     let asked = shown(&terminal, &item);
     let other = Item {
         digest: "0".repeat(64),
@@ -111,7 +111,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     };
     write(&terminal, &item, longer, signed);
     counts_for_nothing(&mut session, &terminal, &item, 5);
-    // Another passphrase in place of the one that the proxy knows.
+    // A signature with another passphrase than the one that the proxy knows.
     let known = secret("correct horse");
     set(&dir, Some(&known), &secret("mine now")).unwrap();
     let thief = unlock(&dir, &secret("mine now")).unwrap();
@@ -119,12 +119,12 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     let signed = signature(&thief, &asked, &verdict);
     write(&terminal, &item, verdict, signed);
     counts_for_nothing(&mut session, &terminal, &item, 6);
-    // None at all.
+    // The passphrase file is gone.
     std::fs::remove_file(dir.path().join("passphrase.json")).unwrap();
-    let told = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
-    assert_eq!(told.code, Some(2), "{told:?}");
-    assert!(told.out.is_empty(), "{told:?}");
-    assert!(told.err.contains("does not count"), "{told:?}");
+    let output = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.out.is_empty(), "{output:?}");
+    assert!(output.err.contains("does not count"), "{output:?}");
     let shown = terminal.approvals(&["show", item["id"].as_str().unwrap()]);
     assert!(shown.out.contains("somebody else has tried"), "{shown:?}");
     counts_for_nothing(&mut session, &terminal, &item, 7);
@@ -132,7 +132,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     let verdict = yes();
     let signed = signature(&signer, &asked, &verdict);
     write(&terminal, &item, verdict, signed);
-    session.ran(call);
+    session.expect_ran(call);
     let line = session.decision("wipe");
     assert_eq!(
         (&line["decision"], &line["assurance"]),
@@ -143,19 +143,19 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
 }
 
 #[test]
-fn a_yes_to_what_somebody_wrote_over_an_item_lets_the_item_s_call_not_run() {
+fn approving_a_tampered_item_does_not_let_its_call_run() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
     set(&dir, None, &secret("correct horse")).unwrap();
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     session.call("wipe", json!({"n": 1}));
-    let item = terminal.waits(1).remove(0);
-    // Whoever can write to the store shows something harmless beside the same digest.
+    let item = terminal.wait_for_items(1).remove(0);
+    // Attack: a program that can write to the store shows something harmless with the same digest.
     let store = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
     let sql = "UPDATE items SET tool = 'read', call = ?";
     store.execute(sql, [r#"{"name":"read"}"#]).unwrap();
-    let harmless = terminal.waits(1).remove(0);
+    let harmless = terminal.wait_for_items(1).remove(0);
     assert_eq!(
         (&harmless["tool"], &harmless["digest"]),
         (&json!("read"), &item["digest"])
@@ -177,32 +177,35 @@ fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
     std::fs::write(&path, "correct horse\ncorrect horse\n").unwrap();
     let ended = setting.stdin(std::fs::File::open(path).unwrap()).output();
     let ended = ended.unwrap();
-    let told = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(0), "{told}");
-    assert!(!told.contains("correct horse"), "{told}");
-    let mut session = test.start_mute();
+    let output = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{output}");
+    assert!(!output.contains("correct horse"), "{output}");
+    let mut session = test.start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     for (passphrase, why) in [
         ("wrong\n", "the passphrase is wrong"),
         ("\n", "no passphrase was given"),
         ("", "no passphrase was given"),
     ] {
-        let told = terminal.approvals_fed(&["approve", &id], passphrase);
-        assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains(why), "{told:?}");
-        assert!(told.out.is_empty(), "{told:?}");
+        let output = terminal.approvals_with_stdin(&["approve", &id], passphrase);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.err.contains(why), "{output:?}");
+        assert!(output.out.is_empty(), "{output:?}");
     }
-    // Nobody needs it to see what waits.
-    assert_eq!(terminal.waits_for("wipe"), id);
+    // Listing needs no passphrase.
+    assert_eq!(terminal.wait_for_item("wipe"), id);
     assert_eq!(session.runs_of("wipe"), 0);
-    let told = terminal.approvals_fed(
+    let output = terminal.approvals_with_stdin(
         &["approve", &id, "--reason", "fine", "--for", "1"],
         "correct horse\n",
     );
-    assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(!format!("{told:?}").contains("correct horse"), "{told:?}");
-    session.ran(call);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        !format!("{output:?}").contains("correct horse"),
+        "{output:?}"
+    );
+    session.expect_ran(call);
     let line = session.decision("wipe");
     assert_eq!(
         (&line["assurance"], &line["reason"]),
@@ -212,22 +215,22 @@ fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
 }
 
 #[test]
-fn where_no_passphrase_is_set_nobody_can_claim_to_have_given_it() {
-    let mut session = ProxyTest::with_inbox().start_mute();
+fn without_a_passphrase_nobody_can_claim_its_assurance() {
+    let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    let item = terminal.waits(1).remove(0);
+    let item = terminal.wait_for_items(1).remove(0);
     write(&terminal, &item, yes(), Some(vec![0; 64]));
-    session.ran(call);
+    session.expect_ran(call);
     assert_ne!(session.decision("wipe")["assurance"], "inbox-passphrase");
     session.finish();
 }
 
 #[test]
-fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after() {
+fn only_the_passphrase_is_hidden_while_it_is_typed() {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
-    // Given up by Ctrl-C, or ended from outside: nothing has changed.
+    // Ctrl-C gives up: nothing has changed.
     for keys in ["\u{3}", "half of it\u{3}"] {
         let mut given_up = terminal.in_terminal(&["inbox", "--set-passphrase"]);
         given_up.shows("New passphrase: ");
@@ -249,33 +252,33 @@ fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after(
     assert!(set.echoes());
     assert!(!set.shown().contains("horse"), "{}", set.shown());
 
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     let mut approve = terminal.in_terminal(&["approvals", "approve", &id]);
-    // What is signed is what stands above the question.
+    // The call that is signed is shown above the question.
     approve.shows("\"n\": 1");
     approve.shows("Passphrase: ");
     eventually("no echo", || !approve.echoes());
     approve.types("correct horse\n");
     assert_eq!(approve.exit(), Some(0), "{}", approve.shown());
     assert!(approve.echoes());
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
     session.finish();
 }
 
-// INVARIANT 3: doubt is a no, also in the moments while the passphrase is made use of.
+// invariants.md, 3: doubt denies, even while the passphrase is being checked.
 #[test]
-fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
+fn ctrl_c_after_the_passphrase_approves_nothing() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
     set(&dir, None, &secret("correct horse")).unwrap();
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     session.call("wipe", json!({"n": 1}));
-    let id = terminal.waits_for("wipe");
-    // As much work as a file may ask for, so that there is time to think; no passphrase fits it.
+    let id = terminal.wait_for_item("wipe");
+    // The most work that the file may demand, to have time for Ctrl-C. No passphrase matches this file.
     let path = dir.path().join("passphrase.json");
     let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     file["argon2id"] = json!({"memory_kib": 512 * 1024, "passes": 16, "lanes": 1});
@@ -286,20 +289,20 @@ fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
     eventually("echo", || approve.echoes());
     approve.types("\u{3}");
     assert_ne!(approve.exit(), Some(0), "{}", approve.shown());
-    // It did not come so far as to find the passphrase wrong.
+    // The check had not finished.
     let shown = approve.shown();
     assert!(
         !shown.contains("wrong") && !shown.contains("approved:"),
         "{shown}"
     );
-    assert_eq!(terminal.waits_for("wipe"), id);
+    assert_eq!(terminal.wait_for_item("wipe"), id);
     session.sync();
     assert_eq!(session.runs_of("wipe"), 0);
     session.finish();
 }
 
 #[test]
-fn what_is_decided_between_two_sessions_has_to_be_signed_too() {
+fn a_verdict_given_between_two_sessions_must_be_signed_too() {
     let home = tempfile::tempdir().unwrap();
     let (state, record) = (home.path().join("state"), home.path().join("record"));
     let proxy = |seconds| {
@@ -314,25 +317,25 @@ fn what_is_decided_between_two_sessions_has_to_be_signed_too() {
     let terminal = Terminal::at(&state);
     let dir = terminal.state_dir();
     set(&dir, None, &secret("correct horse")).unwrap();
-    let mut session = proxy("1").start_mute();
+    let mut session = proxy("1").start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    let item = terminal.waits(1).remove(0);
+    let item = terminal.wait_for_items(1).remove(0);
     session.refusal(call);
     eventually("it may be resumed", || state.join("resumable").exists());
     session.finish();
 
-    // Nobody who would tell is there.
+    // No proxy is running that would report this.
     write(&terminal, &item, yes(), None);
-    let mut session = proxy("60").start_mute();
+    let mut session = proxy("60").start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    session.log_says("disregarded_verdict");
+    session.wait_for_event("disregarded_verdict");
     session.sync();
     assert_eq!(runs(), 0);
     let signer = unlock(&dir, &secret("correct horse")).unwrap();
     let signed = yes();
     let signature = signature(&signer, &shown(&terminal, &item), &signed);
     write(&terminal, &item, signed, signature);
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(runs(), 1);
     assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
     session.finish();

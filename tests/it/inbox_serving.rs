@@ -1,4 +1,4 @@
-//! Who serves the inbox's page, and who is not taken for it.
+//! Which process serves the inbox's page, and which processes are not taken for it.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -14,9 +14,9 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::support::{ProxyTest, Session, Standing, Terminal, eventually, told_page};
+use super::support::{InboxProcess, ProxyTest, Session, Terminal, announced_page, eventually};
 
-/// Longer than any proxy should take to notice something and to act.
+/// Longer than a proxy may take to notice something and to act.
 const SOON: Duration = Duration::from_secs(4);
 
 fn folder() -> (TempDir, Terminal) {
@@ -30,23 +30,25 @@ fn state(dir: &TempDir) -> std::path::PathBuf {
 }
 
 fn in_folder(dir: &TempDir) -> Session {
-    ProxyTest::with_inbox().state(&state(dir)).start_mute()
+    ProxyTest::with_inbox()
+        .state(&state(dir))
+        .start_without_elicitation()
 }
 
-/// A private file in the folder.
+/// Writes a private file.
 fn put(path: &Path, text: &str) -> File {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     File::options().write(true).open(path).unwrap()
 }
 
-/// A port that nobody listens at, just now.
+/// Returns a port at which nobody is listening now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Somebody who listens at a port and is no page.
+/// Listens at a port, without being the page.
 fn squatter(answer: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -63,12 +65,12 @@ fn garbage(mut stream: TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nyes!");
 }
 
-/// Says nothing, and hangs up only with whoever asked.
+/// Never answers, and hangs up only when the client does.
 fn silence(mut stream: TcpStream) {
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
-/// Answers a byte at a time, just often enough not to be given up.
+/// Answers one byte at a time, just often enough to avoid timeouts.
 fn drip(mut stream: TcpStream) {
     while stream.write_all(b"H").is_ok() {
         thread::sleep(Duration::from_millis(100));
@@ -76,44 +78,46 @@ fn drip(mut stream: TcpStream) {
 }
 
 #[test]
-fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
+fn two_proxies_share_one_inbox_and_its_page_outlives_the_proxy_that_serves_it() {
     let (dir, terminal) = folder();
     let mut first = in_folder(&dir);
     first.call("wipe", json!({"of": "first"}));
-    let of_first = terminal.waits_for("wipe");
-    let page = told_page(|| first.stderr());
+    let of_first = terminal.wait_for_item("wipe");
+    let page = announced_page(|| first.stderr());
     let mut second = in_folder(&dir);
     let call = second.call("wipe", json!({"of": "second"}));
-    let both = terminal.waits(2);
+    let both = terminal.wait_for_items(2);
     let of_second = both[1]["id"].as_str().unwrap().to_owned();
     assert_eq!(both[0]["id"], *of_first);
-    assert_eq!(told_page(|| second.stderr()).address, page.address);
-    assert!(terminal.is_page(&page));
+    assert_eq!(announced_page(|| second.stderr()).address, page.address);
+    assert!(terminal.page_answers_at(&page));
 
     first.signal(Signal::KILL);
     assert_eq!(first.exit().0, -9);
     let killed = Instant::now();
-    eventually("somebody serves the page", || terminal.is_page(&page));
+    eventually("another process serves the page", || {
+        terminal.page_answers_at(&page)
+    });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    // Not by the command, which would tidy up by itself.
+    // Not through the command, which would clean up itself.
     let mut store = terminal.store();
     let expired = State::Closed(Closed::Expired);
-    eventually("nobody waits for the first", || {
+    eventually("the item of the first is closed", || {
         store.find(&of_first).unwrap().unwrap().state == expired
     });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    assert_eq!(terminal.waits_for("wipe"), of_second);
+    assert_eq!(terminal.wait_for_item("wipe"), of_second);
     let past = terminal.history();
     assert_eq!(past.len(), 1);
     assert_eq!(
         (&past[0]["id"], &past[0]["state"]),
         (&json!(of_first), &json!("expired"))
     );
-    let told = terminal.approvals(&["approve", &of_first]);
-    assert_eq!(told.code, Some(7), "{told:?}");
-    assert!(told.err.contains("expired"), "{told:?}");
+    let output = terminal.approvals(&["approve", &of_first]);
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.err.contains("expired"), "{output:?}");
     terminal.approve(&of_second);
-    second.ran(call);
+    second.expect_ran(call);
     assert!(!first.has_recorded("first"));
     let stderr = second.stderr();
     assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
@@ -126,51 +130,54 @@ fn each_proxy_gets_the_verdicts_about_its_own_calls() {
     let mut first = in_folder(&dir);
     let mut second = in_folder(&dir);
     let mine = first.call("wipe", json!({"same": 1}));
-    let of_first = terminal.waits_for("wipe");
+    let of_first = terminal.wait_for_item("wipe");
     let theirs = second.call("wipe", json!({"same": 1}));
-    let of_second = terminal.waits(2)[1]["id"].as_str().unwrap().to_owned();
-    let told = terminal.approvals(&["deny", &of_second]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let of_second = terminal.wait_for_items(2)[1]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let output = terminal.approvals(&["deny", &of_second]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     second.refusal(theirs);
     first.sync();
     assert_eq!(first.runs_of("wipe"), 0);
     terminal.approve(&of_first);
-    first.ran(mine);
+    first.expect_ran(mine);
     assert_eq!(second.runs_of("wipe"), 0);
     first.finish();
     second.finish();
 }
 
 #[test]
-fn what_waits_when_its_client_leaves_is_withdrawn() {
+fn an_item_is_withdrawn_when_its_client_leaves() {
     let (dir, terminal) = folder();
     let mut session = in_folder(&dir);
     session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     session.finish();
     assert_eq!(terminal.state_of(&id), "withdrawn");
-    assert!(terminal.waiting().is_empty());
+    assert!(terminal.open_items().is_empty());
 }
 
 #[test]
-fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
+fn another_port_is_used_if_the_wanted_one_is_taken() {
     let taken = squatter(garbage);
     let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
     let mut session = test
         .flags(["--inbox-port", &taken.to_string()])
-        .start_mute();
+        .start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    terminal.approve(&terminal.waits_for("wipe"));
-    let page = told_page(|| session.stderr());
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    let page = announced_page(|| session.stderr());
     assert_ne!(page.address, format!("127.0.0.1:{taken}"));
-    session.ran(call);
-    eventually("the page answers", || terminal.is_page(&page));
+    session.expect_ran(call);
+    eventually("the page answers", || terminal.page_answers_at(&page));
     session.finish();
 }
 
 #[test]
-fn the_port_that_is_named_beats_where_the_page_was_before() {
+fn a_named_port_beats_the_previous_one() {
     let (_dir, terminal) = folder();
     let page = |port: &str| {
         let mut inbox = terminal.inbox(port);
@@ -179,14 +186,14 @@ fn the_port_that_is_named_beats_where_the_page_was_before() {
         page.address
     };
     let (first, named) = (page("0"), free_port());
-    // Bookmarks go on to work where nothing else is said.
+    // By default the page keeps its port, so bookmarks still work.
     assert_eq!(page("0"), first);
     assert_eq!(page(&named.to_string()), format!("127.0.0.1:{named}"));
     assert_eq!(page("0"), format!("127.0.0.1:{named}"));
 }
 
 #[test]
-fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() {
+fn a_process_at_the_pages_port_is_not_announced_until_it_proves_that_it_is_the_inbox() {
     for (what, answer) in [
         ("garbage", garbage as fn(TcpStream)),
         ("silence", silence),
@@ -202,43 +209,43 @@ fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() 
         lock.lock().unwrap();
         let mut session = in_folder(&dir);
         let call = session.call("wipe", json!({}));
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         session.stderr_says("does not answer as it should");
         let decided = Instant::now();
         terminal.approve(&id);
-        session.ran(call);
+        session.expect_ran(call);
         assert!(decided.elapsed() < SOON, "{what}: {:?}", decided.elapsed());
-        // A few looks later it is still not told, and not complained about each second.
+        // Some checks later it is still not announced, and there is still one warning.
         let call = session.call("wipe", json!({"n": 2}));
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         let start = Instant::now();
-        eventually("a few looks", || {
+        eventually("a few checks", || {
             start.elapsed() > Duration::from_millis(2_500)
         });
         let stderr = session.stderr();
         assert!(!stderr.contains("http://"), "{what}: {stderr}");
         let warned = stderr.matches("does not answer as it should").count();
         assert_eq!(warned, 1, "{what}: {stderr}");
-        // Whoever it was has gone.
+        // The other process goes away.
         drop(lock);
-        let page = told_page(|| session.stderr());
-        eventually("the page answers", || terminal.is_page(&page));
+        let page = announced_page(|| session.stderr());
+        eventually("the page answers", || terminal.page_answers_at(&page));
         terminal.approve(&id);
-        session.ran(call);
+        session.expect_ran(call);
         session.finish();
     }
 }
 
-fn page_of(inbox: &Standing) -> super::support::Http {
-    told_page(|| inbox.stderr())
+fn page_of(inbox: &InboxProcess) -> super::support::Http {
+    announced_page(|| inbox.stderr())
 }
 
 #[test]
-fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_over() {
+fn a_standalone_inbox_serves_the_page_until_it_ends_and_another_takes_over() {
     let (dir, terminal) = folder();
     let mut first = terminal.inbox("0");
     let page = page_of(&first);
-    assert!(terminal.is_page(&page));
+    assert!(terminal.page_answers_at(&page));
     let mut second = terminal.inbox("0");
     assert_eq!(page_of(&second).address, page.address);
     assert!(
@@ -246,20 +253,22 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
         "{}",
         second.stderr()
     );
-    // A proxy finds it.
+    // A proxy finds the page.
     let mut session = in_folder(&dir);
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
-    assert_eq!(told_page(|| session.stderr()).address, page.address);
+    let id = terminal.wait_for_item("wipe");
+    assert_eq!(announced_page(|| session.stderr()).address, page.address);
     terminal.approve(&id);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 
     let (code, out) = first.end(Signal::TERM);
     assert_eq!(code, Some(143), "{}", first.stderr());
     assert_eq!(out, "", "secrets are for terminals only");
     let ended = Instant::now();
-    eventually("the second serves the page", || terminal.is_page(&page));
+    eventually("the second serves the page", || {
+        terminal.page_answers_at(&page)
+    });
     assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
     for inbox in [&first, &second] {
         let stderr = inbox.stderr();
@@ -275,9 +284,9 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
 }
 
 #[test]
-fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
+fn of_many_inboxes_that_start_at_once_one_serves_the_page_and_none_exits() {
     let (_dir, terminal) = folder();
-    let mut all: Vec<Standing> = (0..6).map(|_| terminal.inbox("0")).collect();
+    let mut all: Vec<InboxProcess> = (0..6).map(|_| terminal.inbox("0")).collect();
     let pages: Vec<String> = all
         .iter_mut()
         .map(|inbox| {
@@ -295,9 +304,9 @@ fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
     assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
 }
 
-// The secret that logs a browser in stands in no process list, and goes with its use.
+// The secret that logs a browser in is in no process list, and is gone once used.
 #[test]
-fn a_browser_comes_in_by_a_file_that_is_gone_once_it_has() {
+fn a_browser_logs_in_through_a_file_that_is_deleted_once_used() {
     let (dir, terminal) = folder();
     let seen = dir.path().join("opened");
     let script = dir.path().join("browser.sh");

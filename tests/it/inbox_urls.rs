@@ -1,10 +1,10 @@
-//! Clients that open URLs for their users are sent to the page of the call's item.
+//! Clients that can open URLs are sent to the page of the call's item.
 
 use serde_json::{Value, json};
 
 use super::support::{Http, ProxyTest, Session, stateless, stateless_call};
 
-/// A stateless call of a client that opens URLs and shows no forms.
+/// A stateless call of a client that can open URLs but cannot show forms.
 fn call(id: u64) -> Value {
     let mut call = stateless_call(id, "wipe");
     call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
@@ -12,7 +12,7 @@ fn call(id: u64) -> Value {
     call
 }
 
-/// The same again, with what its client's user said and the state of the question.
+/// A retry of the call, with the user's answer and the state.
 fn retry(id: u64, action: &str, state: &Value) -> Value {
     let mut retry = call(id);
     retry["params"]["inputResponses"] = json!({"approval-proxy": {"action": action}});
@@ -20,7 +20,7 @@ fn retry(id: u64, action: &str, state: &Value) -> Value {
     retry
 }
 
-/// The item whose page a URL is, once it was seen that the page is there and lets no stranger in.
+/// Returns the item of a page, after checking that the page exists and shows strangers nothing.
 fn item_at(url: &Value) -> String {
     let url = url.as_str().unwrap();
     let (address, path) = url
@@ -37,7 +37,7 @@ fn item_at(url: &Value) -> String {
     item.to_owned()
 }
 
-/// Where a result sends its client's user, and the state to come back with.
+/// Returns the item that a result sends the user to, and the state for the retry.
 fn invitation(answer: &Value) -> (String, Value) {
     let result = &answer["result"];
     assert_eq!(result["resultType"], "input_required", "{answer}");
@@ -59,9 +59,9 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
     let terminal = session.terminal();
     session.send(call(1));
     let (item, state) = invitation(&session.response(1));
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     session.send(retry(2, "accept", &state));
-    // A waiting approval delays nobody else.
+    // invariants.md, 5: "a waiting approval delays nobody else".
     let mut other = stateless_call(3, "read");
     other["params"]["arguments"] = json!({});
     session.send(other);
@@ -81,12 +81,12 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
     assert!(!session.has_recorded("requestState"));
     assert!(!session.has_recorded("inputResponses"));
 
-    // Decided before the client comes back.
+    // The verdict may come before the client's retry.
     session.send(call(4));
     let (item, state) = invitation(&session.response(4));
-    let told = terminal.approvals(&["deny", &item, "--reason", "not on a Friday"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    session.log_says("parked_verdict");
+    let output = terminal.approvals(&["deny", &item, "--reason", "not on a Friday"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    session.wait_for_event("parked_verdict");
     session.send(retry(5, "accept", &state));
     assert!(session.refusal(5).contains("not on a Friday"));
     assert_eq!(session.runs_of("wipe"), 1);
@@ -94,17 +94,17 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
 }
 
 #[test]
-fn a_stateless_client_over_http_is_sent_there_too() {
+fn a_stateless_client_over_http_is_sent_to_the_page_too() {
     let test = ProxyTest::with_inbox().flags(["--transport", "streamable-http", "--port", "0"]);
     let session: Session = test.start();
     let (http, terminal) = (session.http(), session.terminal());
     let headers = stateless("wipe");
     let mut first = http.post(&headers, call(1));
     let (item, state) = invitation(&first.message());
-    // The response has ended: nothing of the first request is left.
+    // The response has ended, so the first request is over.
     assert_eq!(first.next(), None);
     let mut second = http.begin(&headers, retry(2, "accept", &state));
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     terminal.approve(&item);
     let ran = second.response().message();
     assert_eq!((&ran["id"], text(&ran)), (&json!(2), "wipe ran"));
@@ -118,7 +118,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
     // A client that closes the retry's response takes the call back.
     let (item, state) = invitation(&http.post(&headers, call(5)).message());
     let mut waiting = http.begin(&headers, retry(6, "accept", &state));
-    // Its response has begun: the retry is where it waits.
+    // The response has started, so the retry is waiting.
     waiting.response().close();
     let is_withdrawn = || terminal.state_of(&item) == "withdrawn";
     super::support::eventually("the item is withdrawn", is_withdrawn);
@@ -127,7 +127,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
 
 // SPEC 2025-11-25, "URL Mode Elicitation Requests".
 #[test]
-fn a_client_of_2025_11_25_is_sent_there_by_a_request() {
+fn a_client_of_2025_11_25_is_sent_to_the_page_by_a_request() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake_as("2025-11-25", json!({"elicitation": {"url": {}}}));
     let terminal = session.terminal();
@@ -143,6 +143,6 @@ fn a_client_of_2025_11_25_is_sent_there_by_a_request() {
     terminal.approve(&item);
     let complete = session.message("notifications/elicitation/complete");
     assert_eq!(complete["params"]["elicitationId"], *item);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 }

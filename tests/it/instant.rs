@@ -1,5 +1,5 @@
 //! Clients that declare elicitation and show nothing: they answer before anybody can have read the
-//! question, or with something that answers nothing.
+//! question, or with an invalid answer.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::support::{Http, ProxyTest, Session, TOKEN, approval, call, eventually, in_session};
 
-/// A proxy with its inbox, for which an answer is instant even on a machine that is busy.
+/// A proxy with the inbox, and a limit so high that an answer is instant even on a busy machine.
 fn with_inbox() -> ProxyTest {
     ProxyTest::with_inbox().env(LIMIT, "10000")
 }
 
-/// What most tests turn off.
+/// Most tests turn this limit off.
 const LIMIT: &str = "APPROVAL_APPROVAL_INSTANT_DECLINE_MS";
 
 fn cancel() -> Value {
     json!({"action": "cancel"})
 }
 
-/// The client calls a tool and answers the prompt at once, without a person.
+/// Calls a tool and answers the prompt at once, without a person.
 fn answered(session: &mut Session, answer: Value) -> u64 {
     let id = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
@@ -32,10 +32,10 @@ fn last_decision(session: &Session) -> Value {
 }
 
 // contract.md, "Clients that answer for themselves": "they decline in milliseconds (headless Claude
-// Code cancels after 10 ms)". "If `inbox` is among the engines, the question stays open there, and
+// Code cancels after 10 ms) […] If `inbox` is among the engines, the question stays open there, and
 // once approved the same call runs when it is made again."
 #[test]
-fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_the_inbox() {
+fn an_instant_cancel_is_refused_at_once_and_the_question_waits_in_the_inbox() {
     let mut session = with_inbox().start();
     session.handshake();
     let terminal = session.terminal();
@@ -45,7 +45,7 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
         assert!(text.contains(words), "{text}");
     }
     assert!(!text.contains("denied"), "{text}");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(
         text.contains(&format!("as item {item} in the approval inbox")),
         "{text}"
@@ -72,9 +72,9 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
     assert_eq!(session.runs_of("wipe"), 0);
 
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let again = session.call("wipe", json!({"n": 7}));
-    session.ran(again);
+    session.expect_ran(again);
     assert!(!session.was_prompted(), "it was approved already");
     let line = last_decision(&session);
     assert_eq!(
@@ -86,10 +86,10 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
         ),
         "{line}"
     );
-    // Once.
+    // The approval was for one run.
     let third = answered(&mut session, cancel());
     session.refusal(third);
-    assert_ne!(terminal.waits_for("wipe"), item);
+    assert_ne!(terminal.wait_for_item("wipe"), item);
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
@@ -102,23 +102,23 @@ fn the_same_call_made_again_waits_for_the_item_and_runs_when_it_is_approved() {
     let id = answered(&mut session, json!({"action": "decline"}));
     session.refusal(id);
     assert_eq!(session.decision("wipe")["decision"], "denied");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     let again = session.call("wipe", json!({"n": 7}));
-    // A client that gives it up takes nothing with it.
+    // Cancelling this call does not close the item.
     session.notify("notifications/cancelled", json!({"requestId": again}));
     session.sync();
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     let third = session.call("wipe", json!({"n": 7}));
     session.sync();
     terminal.approve(&item);
-    session.ran(third);
+    session.expect_ran(third);
     assert!(!session.was_prompted());
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
 
 #[test]
-fn without_the_inbox_an_instant_no_claims_no_person() {
+fn without_the_inbox_an_instant_no_is_not_attributed_to_a_person() {
     let mut session = ProxyTest::new().env(LIMIT, "10000").start();
     session.handshake();
     for (answer, decision) in [
@@ -135,17 +135,17 @@ fn without_the_inbox_an_instant_no_claims_no_person() {
         assert!(!text.contains("by a person"), "{text}");
         assert_eq!(last_decision(&session)["decision"], decision);
     }
-    // A client that says yes by itself is its operator's choice.
+    // An instant yes counts: such a client is its operator's choice.
     let id = answered(&mut session, approval());
-    session.ran(id);
+    session.expect_ran(id);
     assert!(last_decision(&session)["answered_ms"].is_number());
     session.finish();
 }
 
-// What counts is the time in the log, also on a machine that is busy; a person who takes their time
-// is in `policy_flags` and `asking`, where the limit is off.
+// The expected outcome depends on the time in the log, in case the machine is busy. Tests with slower
+// answers are in `policy_flags` and `asking`, where the limit is off.
 #[test]
-fn where_nobody_sets_it_the_limit_is_250_ms() {
+fn the_default_limit_is_250_ms() {
     let mut session = ProxyTest::new().env(LIMIT, "").start();
     session.handshake();
     let mut seen = [false, false];
@@ -175,22 +175,22 @@ fn where_nobody_sets_it_the_limit_is_250_ms() {
 // wrong types): the engine failed; the next one is asked. If there is none, the call is refused
 // with decision `error`".
 #[test]
-fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
+fn invalid_answers_go_on_to_the_inbox_or_are_errors() {
     let invalid = [
         json!({"action": "accept", "content": {}}),
         json!({"action": "accept", "content": {"approved": "true"}}),
         json!(null),
     ];
-    // However fast they come, or slowly.
+    // Invalid answers are never instant ones: the limit does not matter.
     for limit in ["0", "10000"] {
         let mut session = ProxyTest::with_inbox().env(LIMIT, limit).start();
         session.handshake();
         let terminal = session.terminal();
         for (n, answer) in invalid.iter().enumerate() {
             let id = answered(&mut session, answer.clone());
-            let item = terminal.waits_for("wipe");
+            let item = terminal.wait_for_item("wipe");
             terminal.approve(&item);
-            session.ran(id);
+            session.expect_ran(id);
             assert_eq!(session.runs_of("wipe"), n + 1);
             let line = last_decision(&session);
             assert_eq!(
@@ -220,7 +220,7 @@ fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
 }
 
 #[test]
-fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox() {
+fn an_instant_cancel_of_a_stateless_client_leaves_the_question_in_the_inbox() {
     let mut session = with_inbox().start();
     let terminal = session.terminal();
     let call = json!({"name": "wipe", "arguments": {"n": 7}, "_meta": {
@@ -234,19 +234,19 @@ fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox
     retry["inputResponses"] = json!({"approval-proxy": cancel()});
     let id = session.request("tools/call", retry);
     let text = session.refusal(id);
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(text.contains(&item), "{text}");
     assert_eq!(session.decision("wipe")["decision"], "cancelled");
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let id = session.request("tools/call", call);
-    session.ran(id);
+    session.expect_ran(id);
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
 
 #[test]
-fn a_client_that_comes_by_http_and_cancels_by_itself_finds_its_question_in_the_inbox() {
+fn an_instant_cancel_over_http_leaves_the_question_in_the_inbox() {
     let test = with_inbox().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let proxy = test
         .flags(["--transport", "streamable-http", "--port", "0"])
@@ -261,11 +261,11 @@ fn a_client_that_comes_by_http_and_cancels_by_itself_finds_its_question_in_the_i
     let refused = refused.message();
     let text = refused["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("faster than a person can read"), "{refused}");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(text.contains(&item), "{refused}");
     assert_eq!(proxy.decision("wipe")["decision"], "cancelled");
     terminal.approve(&item);
-    proxy.log_says("parked_verdict");
+    proxy.wait_for_event("parked_verdict");
     let ran = http.post(&in_session(&session), call(1, "wipe")).message();
     assert_eq!(ran["result"]["content"][0]["text"], "wipe ran");
     eventually("the call", || proxy.runs_of("wipe") == 1);

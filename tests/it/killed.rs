@@ -1,6 +1,6 @@
-//! A proxy that is killed leaves no server behind, and no watcher either.
+//! A killed proxy leaves no server and no watcher behind.
 //!
-//! How it ends its servers while it lives stands in `life_cycle` and `signals`.
+//! `life_cycle` and `signals` test how a proxy ends its servers itself.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, eventually, in_session, is_running, proxy};
 
-/// Around a server that ignores the end of its input, and SIGTERM.
+/// A proxy around a server that ignores the end of its input and SIGTERM.
 fn stubborn() -> ProxyTest {
     let test = ProxyTest::new().upstream(["--stay"]);
     let entry = test.built_entry();
@@ -25,7 +25,7 @@ fn stubborn() -> ProxyTest {
     test.entry("args", json!(args))
 }
 
-/// Around a shell script.
+/// A proxy around a shell script.
 fn scripted(script: &str) -> ProxyTest {
     let test = ProxyTest::new();
     let file = test.path("server.sh");
@@ -49,7 +49,7 @@ fn raw(session: &Session) -> u64 {
     session.pid().as_raw_nonzero().get() as u64
 }
 
-/// The watchers of a process, running or not reaped.
+/// Returns the watchers of a process, zombies included.
 fn watchers_of(parent: u64) -> Vec<u64> {
     let processes = fs::read_dir("/proc").unwrap();
     let pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
@@ -63,7 +63,7 @@ fn watchers_of(parent: u64) -> Vec<u64> {
     pids.filter(is_watcher).collect()
 }
 
-/// The one watcher of a proxy, once it has given itself its name.
+/// Waits for the proxy's only watcher to set its name, and returns its process id.
 fn watcher_of(session: &Session) -> u64 {
     let proxy = raw(session);
     let mut watchers = Vec::new();
@@ -80,14 +80,14 @@ fn gone(what: &str, pid: u64) {
 }
 
 #[test]
-fn a_server_that_ignores_everything_ends_with_all_that_it_started() {
+fn a_server_that_ignores_everything_ends_with_all_its_children() {
     let (mut session, server) = started(stubborn());
     let grandchild = pid_in(&session.script(json!({"do": "grandchild"})));
     let watcher = watcher_of(&session);
     let killed = Instant::now();
     session.signal(Signal::KILL);
     assert_eq!(session.exit().0, -9);
-    // The watcher holds nothing of the client's: it sees the end at once.
+    // The watcher keeps no file of the client open, so the client sees the end at once.
     assert_eq!(session.rest(), Vec::<Value>::new());
     assert!(
         is_running(watcher) && is_running(server),
@@ -151,7 +151,7 @@ fn signals_that_would_end_the_proxy_do_not_end_the_watcher() {
     gone("the watcher", watcher);
 }
 
-/// A proxy that serves HTTP, with two sessions, and so two servers.
+/// Starts a proxy that serves HTTP, with two sessions and so two servers.
 fn two_sessions(test: ProxyTest) -> (Session, [u64; 2]) {
     let test = test.flags(["--transport", "streamable-http", "--port", "0"]);
     let proxy = test.start();
@@ -179,7 +179,7 @@ fn all_sessions_of_a_proxy_share_one_watcher() {
 }
 
 #[test]
-fn a_watcher_that_was_ended_is_started_anew_and_knows_the_earlier_servers() {
+fn a_watcher_that_was_killed_is_restarted_and_knows_the_earlier_servers() {
     let (mut proxy, [first, second]) = two_sessions(stubborn());
     let watcher = watcher_of(&proxy);
     kill_process(Pid::from_raw(watcher as i32).unwrap(), Signal::KILL).unwrap();
@@ -207,12 +207,15 @@ fn a_proxy_that_lost_its_watcher_ends_its_servers_itself() {
 
 #[test]
 fn only_the_proxy_can_start_a_watcher() {
-    let told = Command::new(proxy())
+    let output = Command::new(proxy())
         .arg("__watcher")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(told.status.code(), Some(2));
-    let stderr = String::from_utf8(told.stderr).unwrap();
-    assert!(stderr.contains("starts its watcher"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("do not run the watcher yourself"),
+        "{stderr}"
+    );
 }

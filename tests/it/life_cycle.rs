@@ -1,4 +1,4 @@
-//! contract.md, "Processes": which side ends when, and what the others are told.
+//! contract.md, "Processes": when each side ends, and which errors the others get.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ fn session<const N: usize>(upstream: [&str; N]) -> Session {
     session
 }
 
-/// Around a server that ignores SIGTERM.
-fn deaf_session<const N: usize>(upstream: [&str; N]) -> Session {
+/// Starts a session with a server that ignores SIGTERM.
+fn session_ignoring_sigterm<const N: usize>(upstream: [&str; N]) -> Session {
     let test = ProxyTest::new().upstream(upstream);
     let entry = test.built_entry();
     let mut args = vec![
@@ -56,14 +56,14 @@ fn when_the_client_closes_the_server_ends_and_the_code_is_0() {
 }
 
 #[test]
-fn a_client_that_never_says_anything_is_a_client_that_closes() {
+fn a_client_that_closes_without_a_word_ends_the_proxy_normally() {
     let mut session = ProxyTest::new().start();
     session.close_stdin();
     assert_eq!(session.exit().0, 0);
     assert_eq!(session.stderr(), "");
 }
 
-// "every pending request gets an answer"
+// contract.md, "Processes": "every pending request gets an answer".
 #[test]
 fn when_the_server_dies_every_pending_request_gets_an_error_and_the_code_is_6() {
     let mut session = session([]);
@@ -72,13 +72,13 @@ fn when_the_server_dies_every_pending_request_gets_an_error_and_the_code_is_6() 
     let prompt = session.prompt();
     let hanging = session.call("hang", json!({}));
     session.notify("script", json!({"do": "exit", "code": 3}));
-    for (id, told) in [(held, "the server"), (hanging, "status 3")] {
+    for (id, part) in [(held, "the server"), (hanging, "status 3")] {
         let response = session.response(id);
         assert!(
             response["error"]["message"]
                 .as_str()
                 .unwrap()
-                .contains(told),
+                .contains(part),
             "{response}"
         );
     }
@@ -99,7 +99,7 @@ fn what_the_server_wrote_before_it_died_still_arrives() {
     let id = session.request("ping", json!({}));
     session.notify("script", json!({"do": "flood", "count": 500, "size": 1000}));
     let last = r#"{"jsonrpc":"2.0","method":"notifications/last"}"#;
-    // Without a newline, as some servers end.
+    // Some servers end without a newline.
     session.notify("script", json!({"do": "say", "text": last}));
     session.notify("script", json!({"do": "exit"}));
     session.response(id);
@@ -110,7 +110,7 @@ fn what_the_server_wrote_before_it_died_still_arrives() {
 }
 
 #[test]
-fn half_a_message_of_a_server_that_dies_is_not_relayed() {
+fn half_a_message_of_a_dying_server_is_not_relayed() {
     let mut session = session([]);
     session.notify(
         "script",
@@ -122,7 +122,7 @@ fn half_a_message_of_a_server_that_dies_is_not_relayed() {
 }
 
 #[test]
-fn a_server_that_closes_its_stdout_has_gone() {
+fn a_server_that_closes_its_stdout_counts_as_dead() {
     let mut session = session(["--stay"]);
     let server = upstream_pid(&mut session);
     let hanging = session.call("hang", json!({}));
@@ -135,7 +135,7 @@ fn a_server_that_closes_its_stdout_has_gone() {
 }
 
 #[test]
-fn a_server_that_closes_its_stdin_has_gone_once_it_is_written_to() {
+fn a_server_that_closes_its_stdin_counts_as_dead_at_the_next_write() {
     let mut session = session([]);
     let server = upstream_pid(&mut session);
     session.notify("script", json!({"do": "close_stdin"}));
@@ -148,8 +148,7 @@ fn a_server_that_closes_its_stdin_has_gone_once_it_is_written_to() {
     gone(server);
 }
 
-// "are asked to stop by closing stdin, then SIGTERM, then SIGKILL within five seconds in all, and
-// are always reaped"
+// contract.md, "Processes": "end of input, 2 s, SIGTERM, 2 s, SIGKILL."
 #[test]
 fn a_server_that_ignores_the_end_of_stdin_is_terminated() {
     let mut session = session(["--stay"]);
@@ -163,7 +162,7 @@ fn a_server_that_ignores_the_end_of_stdin_is_terminated() {
 
 #[test]
 fn a_server_that_ignores_sigterm_too_is_killed_within_five_seconds() {
-    let mut session = deaf_session(["--stay"]);
+    let mut session = session_ignoring_sigterm(["--stay"]);
     let server = upstream_pid(&mut session);
     session.close_stdin();
     let (code, took) = session.exit();
@@ -172,9 +171,9 @@ fn a_server_that_ignores_sigterm_too_is_killed_within_five_seconds() {
     assert!(!is_running(server));
 }
 
-// "Upstream children get their own process group": what they start ends with them
+// contract.md, "Processes": "A server's process group ends with its session".
 #[test]
-fn what_the_server_started_ends_with_it() {
+fn children_of_the_server_end_with_it() {
     let mut session = session([]);
     let server = upstream_pid(&mut session);
     let grandchild = session.script(json!({"do": "grandchild"}))["pid"]
@@ -190,7 +189,7 @@ fn what_the_server_started_ends_with_it() {
 }
 
 #[test]
-fn what_a_dead_server_started_does_not_keep_the_proxy() {
+fn children_of_a_dead_server_do_not_keep_the_proxy_running() {
     let mut session = session([]);
     let grandchild = session.script(json!({"do": "grandchild"}))["pid"]
         .as_u64()
@@ -206,14 +205,14 @@ fn what_a_dead_server_started_does_not_keep_the_proxy() {
     gone(grandchild);
 }
 
-// A client that writes its requests and closes stdin, as scripts do, still gets the results.
+// Scripts write their requests and close stdin; they still get the results.
 #[test]
 fn a_client_that_closed_its_stdin_still_gets_results() {
     let mut session = session([]);
     session.passes("read", json!({}));
     let slow = session.call("slow", json!({"ms": 300}));
     let ping = session.request("ping", json!({}));
-    // Without a newline, as some clients end.
+    // Some clients end without a newline.
     session.send_bytes(br#"{"jsonrpc":"2.0","id":"last","method":"ping"}"#);
     session.close_stdin();
     assert!(session.response(slow).get("result").is_some());
@@ -238,10 +237,10 @@ fn a_client_that_closed_its_stdin_gets_the_result_of_a_call_that_waits_for_the_l
 }
 
 #[test]
-fn a_client_that_closes_its_stdout_has_gone() {
+fn a_client_that_closes_its_stdout_counts_as_gone() {
     let mut session = ProxyTest::new().start();
     drop(session.stdout.take());
-    // That shows once there is something to say.
+    // The proxy notices when it has something to write.
     session.request("ping", json!({}));
     let (code, took) = session.exit();
     assert_eq!(code, 0);

@@ -1,22 +1,22 @@
-//! docs/limits.md against the code: each number there is the value of the constant that its row names.
+//! Compares docs/limits.md with the code: each number must be the value of the constant that its row names.
 //!
 //! A row's last cell names constants and a file, as in "`MAX_ID` in [message.rs](../src/mcp/message.rs)". Instead of a
-//! constant it may name a field that is given a value there, a flag such as `--timeout`, or a configuration key.
+//! constant it may name a field that gets its value in that file, a flag such as `--timeout`, or a configuration key.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Constants called `MAX_…` that bound neither a peer nor a person.
+/// Constants called `MAX_…` that limit neither a peer nor a person.
 const NO_LIMITS: [(&str, &str); 11] = [
-    // How things are laid out.
+    // Layout.
     ("MAX_INDENT", "src/approval/display.rs"),
     ("MAX_INDENT", "src/engines/inbox/page/call.rs"),
     ("MAX_INDENT", "src/engines/inbox/page/html.rs"),
     ("MAX_MARKS", "src/approval/display.rs"),
     ("MAX_RUN", "src/approval/display.rs"),
-    // How a misspelt name is recognized.
+    // Recognition of misspelt names.
     ("MAX_EDITS", "src/config/misplaced.rs"),
-    // How work is split up, and what memory is used again.
+    // Sizes of pieces of work, and reuse of memory.
     ("MAX_LENT", "src/gate/state.rs"),
     ("MAX_PEEKED_ID", "src/mcp/message.rs"),
     ("MAX_PIECE", "src/http/inbound/answer.rs"),
@@ -24,7 +24,7 @@ const NO_LIMITS: [(&str, &str); 11] = [
     ("MAX_STEPS", "src/engines/inbox/store/sqlite/sweeping.rs"),
 ];
 
-/// What a limit is counted in. Bytes, characters and everything else that is counted are numbers.
+/// The value of a limit. Bytes, characters and all other counts are numbers.
 #[derive(Debug, Clone, PartialEq)]
 enum Quantity {
     Number(u128),
@@ -74,7 +74,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// The numbers of a cell with their units. What stands in parentheses only explains them.
+/// Reads the numbers of a cell with their units, and skips explanations in parentheses.
 fn quantities(cell: &str) -> Vec<Quantity> {
     let mut text = cell.to_owned();
     while let (Some(open), Some(close)) = (text.find('('), text.find(')')) {
@@ -111,7 +111,7 @@ fn with_unit(number: f64, unit: &str) -> Quantity {
     Span(Duration::from_secs_f64(number * seconds))
 }
 
-/// The values of a row's constants, in order.
+/// Evaluates a row's constants, in order.
 fn values(row: &Row) -> Vec<Quantity> {
     let source = std::fs::read_to_string(project().join(&row.file)).expect(&row.file);
     let mut values = Vec::new();
@@ -121,10 +121,10 @@ fn values(row: &Row) -> Vec<Quantity> {
         let in_ms = name.ends_with("_MS") || name.ends_with("Ms") || row.file.ends_with(".js");
         values.extend(found.into_iter().map(|value| (value, in_ms)));
     }
-    // A plain number can stand for a span of time.
-    let told = row.limits.iter().map(Some).chain(std::iter::repeat(None));
-    let values = values.into_iter().zip(told);
-    let values = values.map(|((value, in_ms), told)| match (value, told) {
+    // A plain number may be a time span in the unit of its name.
+    let limits = row.limits.iter().map(Some).chain(std::iter::repeat(None));
+    let values = values.into_iter().zip(limits);
+    let values = values.map(|((value, in_ms), limit)| match (value, limit) {
         (Number(number), Some(Span(_))) => Span(match in_ms {
             true => Duration::from_millis(number as u64),
             false => Duration::from_secs(number as u64),
@@ -163,14 +163,14 @@ fn constant<'s>(name: &str, source: &'s str) -> Option<&'s str> {
     Some(value.split_once(";\n")?.0)
 }
 
-/// The default that the table of settings gives to a flag or a key.
+/// Returns the default of a flag or a key in the table of settings.
 fn setting<'s>(name: &str, source: &'s str) -> Option<&'s str> {
     let (_, row) = source.split_once(&format!("\"{name}\""))?;
     let (_, default) = row.split_once(".default(\"")?;
     Some(default.split_once('"')?.0)
 }
 
-/// Evaluates the few forms that constants of this program have.
+/// Evaluates the few forms of expression that our constants use.
 struct Expression<'s> {
     rest: &'s str,
     source: &'s str,
@@ -181,7 +181,7 @@ impl<'s> Expression<'s> {
         Expression { rest: text, source }
     }
 
-    /// Values with commas or `..=` between them.
+    /// Reads values with commas or `..=` between them.
     fn list(&mut self) -> Vec<Quantity> {
         let mut values = self.sum();
         while self.takes(",") || self.takes("..=") {
@@ -233,7 +233,7 @@ impl<'s> Expression<'s> {
             return values;
         }
         let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
-        // Not the dots of a range.
+        // Stops before the dots of a range.
         let end = self
             .rest
             .find(|c| !is_of_word(c))
@@ -258,7 +258,7 @@ impl<'s> Expression<'s> {
         vec![Span(span(number(self.atom())))]
     }
 
-    /// The values of a struct's fields.
+    /// Reads the values of a struct's fields.
     fn fields(&mut self) -> Vec<Quantity> {
         assert!(self.takes("{"));
         let mut values = Vec::new();
@@ -317,7 +317,7 @@ fn every_constant_that_names_a_maximum_has_a_row() {
         for rest in code.split("const MAX_").skip(1) {
             let (name, kind) = rest.split_once(": ").unwrap();
             let name = format!("MAX_{name}");
-            // Those of doubles are about what readers make of numbers.
+            // Floating-point constants are about how readers round numbers.
             if !kind.starts_with("f64") && !has_row(&name, file) {
                 missing.push(format!("{name} in {file}"));
             }
@@ -330,7 +330,7 @@ fn every_constant_that_names_a_maximum_has_a_row() {
     );
 }
 
-/// The files of a folder and those below it, but those that hold tests.
+/// Lists the files in a folder and its subfolders, except tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! Servers that want a login, and stdio clients that cannot log in: the proxy does.
+//! Servers that require a login: the proxy logs in for stdio clients, which cannot.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::support::{LoginServer, ProxyTest, Session, eventually};
 
-/// A server, and a home that outlives the runs of the proxy.
+/// A server, and a home folder that several runs of the proxy share.
 struct Home {
     server: LoginServer,
     dir: TempDir,
@@ -22,7 +22,7 @@ impl Home {
             server: LoginServer::start(),
             dir: tempfile::tempdir().unwrap(),
         };
-        // A browser that notes the page; the test looks at it.
+        // A "browser" that writes the page's URL to a file. The test opens it.
         let browser = "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\" && mv \"$0.new\" \"$0.page\"\n";
         fs::write(home.browser(), browser).unwrap();
         fs::set_permissions(home.browser(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -47,7 +47,7 @@ impl Home {
         self.run_with(json!({"url": self.server.url}))
     }
 
-    /// The page that a browser was opened with.
+    /// Waits until a browser is opened, and returns the page.
     fn page(&self) -> String {
         let file = self.dir.path().join("browser.page");
         eventually("a browser", || file.exists());
@@ -56,7 +56,7 @@ impl Home {
         page
     }
 
-    /// Somebody logs in: the status of the last page.
+    /// Logs in and returns the status of the last page.
     fn log_in(&self) -> u16 {
         self.server.browse(&self.page())
     }
@@ -92,7 +92,7 @@ fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
     let mut session = home.run();
     let id = ask(&mut session);
     let page = home.page();
-    session.stderr_says(&format!("the server wants a login; open {page}\n"));
+    session.stderr_says(&format!("the server requires a login; open {page}\n"));
     assert_eq!(home.server.browse(&page), 200);
     assert_eq!(
         session.response(id)["result"]["serverInfo"]["name"],
@@ -101,20 +101,20 @@ fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
     session.notify("notifications/initialized", json!({}));
     session.passes("read", json!({}));
     let log = fs::read_to_string(session.path("audit.jsonl")).unwrap();
-    // Nor do libraries say anything of what servers answered.
+    // Libraries do not log the servers' responses either.
     let stderr = session.stderr();
-    let ours = ["the server wants a login; open ", "warning: mode `none`"];
+    let ours = ["the server requires a login; open ", "warning: mode `none`"];
     for line in stderr.lines() {
         assert!(ours.iter().any(|part| line.contains(part)), "{stderr}");
     }
-    let told = format!("{stderr}{log}");
+    let output = format!("{stderr}{log}");
     session.finish();
     assert_eq!(
         (mode(&home.token_file()), mode(&home.folder())),
         (0o600, 0o700)
     );
     for secret in &home.server.seen().secrets {
-        assert!(!told.contains(secret), "{told}");
+        assert!(!output.contains(secret), "{output}");
     }
     let mut again = home.run();
     again.handshake();
@@ -134,12 +134,12 @@ fn a_token_is_refreshed_before_it_expires_and_when_it_is_refused() {
     let id = ask(&mut session);
     assert_eq!(home.log_in(), 200);
     session.response(id);
-    // The server has forgotten it, long before its time.
+    // The server forgets the token long before it expires.
     home.server.seen().access = "another".to_owned();
     session.passes("read", json!({}));
     assert_eq!(home.server.seen().refreshes, 1);
     session.finish();
-    // Its time is over while nothing runs.
+    // The token expires while no proxy runs.
     let file = home.token_file();
     let mut stored: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     stored["credentials"]["token_received_at"] = json!(1);
@@ -157,13 +157,13 @@ fn a_token_is_refreshed_before_it_expires_and_when_it_is_refused() {
             .authorization_headers
             .contains(&format!("Bearer {old}"))
     );
-    // What the next run needs is there: a refresh token is good once.
+    // The new tokens are stored for the next run: a refresh token can be used once.
     let stored = fs::read_to_string(file).unwrap();
     assert!(stored.contains(&seen.access) && stored.contains(&seen.refresh));
 }
 
 #[test]
-fn another_run_finds_the_token_that_a_login_gave() {
+fn two_runs_at_once_need_one_login() {
     let home = Home::new();
     let (mut first, mut second) = (home.run(), home.run());
     let ids = (ask(&mut first), ask(&mut second));
@@ -180,9 +180,9 @@ fn another_run_finds_the_token_that_a_login_gave() {
 }
 
 #[test]
-fn calls_that_meet_a_401_at_once_wait_for_one_login() {
+fn calls_that_get_a_401_at_the_same_time_wait_for_one_login() {
     let home = Home::new();
-    home.server.seen().is_half_open = true;
+    home.server.seen().only_calls_need_login = true;
     let mut session = home.run();
     session.handshake();
     let calls: Vec<u64> = (0..5).map(|_| session.call("read", json!({}))).collect();
@@ -199,7 +199,7 @@ fn calls_that_meet_a_401_at_once_wait_for_one_login() {
 }
 
 #[test]
-fn a_forged_state_is_turned_away_and_its_code_goes_nowhere() {
+fn a_callback_with_a_forged_state_is_refused_and_its_code_is_not_used() {
     let home = Home::new();
     let mut session = home.run();
     let id = ask(&mut session);
@@ -227,24 +227,24 @@ fn a_forged_state_is_turned_away_and_its_code_goes_nowhere() {
         session.response(id)["result"]["serverInfo"]["name"],
         "login"
     );
-    assert_eq!(home.server.seen().strange_codes, [""; 0]);
+    assert_eq!(home.server.seen().unknown_codes, [""; 0]);
 }
 
 #[test]
 fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     let home = Home::new();
-    home.server.seen().refuses = true;
+    home.server.seen().refuses_logins = true;
     let mut session = home.run();
     let id = ask(&mut session);
     assert_eq!(home.log_in(), 200);
     let error = session.response(id)["error"]["message"].clone();
     assert_eq!(
         error,
-        "the server wants a login, but the login was refused: \"access_denied\"; try again, or give \
-         `headers` with an `Authorization` in the config"
+        "the server requires a login, but the login was refused: \"access_denied\"; try again, or \
+         configure an `Authorization` header for it"
     );
-    // Trying again is another login.
-    home.server.seen().refuses = false;
+    // A new attempt is a new login.
+    home.server.seen().refuses_logins = false;
     let id = ask(&mut session);
     assert_eq!(home.log_in(), 200);
     assert_eq!(
@@ -254,13 +254,13 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
+fn nobody_is_asked_to_log_in_twice_for_one_request() {
     let home = Home::new();
-    home.server.seen().is_deaf = true;
+    home.server.seen().refuses_every_token = true;
     let mut session = home.run();
     for logins in 1..=2 {
         let id = ask(&mut session);
-        // The second time, a token that was refreshed first does not help either.
+        // The second time, the proxy first tries to refresh the token, which does not help either.
         assert_eq!(home.log_in(), 200);
         let error = session.response(id)["error"]["message"].clone();
         assert!(error.as_str().unwrap().contains("401"), "{error}");
@@ -272,13 +272,13 @@ fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
 #[test]
 fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
     let home = Home::new();
-    home.server.seen().is_silent = true;
+    home.server.seen().names_no_login = true;
     let mut session = home.run();
     let id = ask(&mut session);
     let error = session.response(id)["error"]["message"].clone();
     let error = error.as_str().unwrap();
     assert!(
-        error.contains("give `headers` with an `Authorization`"),
+        error.contains("configure an `Authorization` header for it"),
         "{error}"
     );
     assert!(!home.dir.path().join("browser.page").exists());

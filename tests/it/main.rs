@@ -1,7 +1,7 @@
-//! The real binary around real and scripted servers, as its users run it.
+//! Runs the real binary around real and scripted servers, as its users do.
 //!
-//! Each file is a feature. The sentence above a test is the one from docs/reference that the test
-//! proves. What the parts do by themselves is tested beside them in `src`.
+//! Each file tests one feature. A quote above a test is the sentence from docs/reference that it
+//! proves. Unit tests are next to the code in `src`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, and waits with a deadline by the clock"
+    reason = "tests fail by panicking and use the clock for deadlines"
 )]
 
 mod asking;
@@ -49,6 +49,7 @@ mod odd_servers;
 mod other_processes;
 mod policy_flags;
 mod precedence;
+mod prefix;
 mod restarts;
 mod resumed;
 mod secrets;
@@ -61,4 +62,5 @@ mod stdio_kinds;
 mod support;
 mod transparency;
 mod unwritable_log;
+mod user_config;
 mod wrap;

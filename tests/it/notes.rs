@@ -1,4 +1,4 @@
-//! The real server of `examples/notes_server.rs`, whose effects are files on the disk.
+//! The real server `examples/notes_server.rs`, whose effects are files.
 
 use serde_json::{Value, json};
 
@@ -24,8 +24,6 @@ fn text_of(response: &Value) -> &str {
     response["result"]["content"][0]["text"].as_str().unwrap()
 }
 
-// Issue: "reads freely, writes after a yes, does not write after a no, and leaves matching audit
-// lines"
 #[test]
 fn reads_are_free_and_writes_need_a_yes() {
     let mut session = session();
@@ -37,7 +35,7 @@ fn reads_are_free_and_writes_need_a_yes() {
     assert!(!session.was_prompted());
     let before = notes(&session);
 
-    // A no: nothing happens on the disk.
+    // After a no, the files are unchanged.
     let id = session.call("delete_note", json!({"name": first}));
     let prompt = session.prompt();
     assert!(
@@ -46,21 +44,25 @@ fn reads_are_free_and_writes_need_a_yes() {
             .unwrap()
             .contains(&first)
     );
-    assert_eq!(notes(&session), before, "nothing runs while a human thinks");
+    assert_eq!(
+        notes(&session),
+        before,
+        "nothing runs while a person thinks"
+    );
     let no = json!({"action": "accept", "content": {"approved": false, "reason": "I need it"}});
     session.answer(&prompt, no);
     assert!(session.refusal(id).contains("I need it"));
     session.sync();
     assert_eq!(notes(&session), before);
 
-    // A yes: it happens.
+    // After a yes, the call runs.
     let id = session.call("delete_note", json!({"name": first}));
     let prompt = session.prompt();
     session.answer(&prompt, approval());
     assert!(text_of(&session.response(id)).contains("Deleted"));
     assert!(!notes(&session).contains(&format!("{first}.txt")));
 
-    // Hints that say nothing: the word `add` asks.
+    // The tool has no hints, so the word `add` decides.
     let id = session.call("add_note", json!({"name": "new-note", "text": "hello"}));
     session.approve();
     text_of(&session.response(id));
@@ -70,7 +72,7 @@ fn reads_are_free_and_writes_need_a_yes() {
     );
 
     let lines = session.decisions();
-    let told: Vec<(&str, &str, bool)> = lines
+    let outcomes: Vec<(&str, &str, bool)> = lines
         .iter()
         .map(|line| {
             let word = |key: &str| line[key].as_str().unwrap();
@@ -82,7 +84,7 @@ fn reads_are_free_and_writes_need_a_yes() {
         })
         .collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             ("list_notes", "passed", true),
             ("read_note", "passed", true),
@@ -94,7 +96,6 @@ fn reads_are_free_and_writes_need_a_yes() {
     session.finish();
 }
 
-// README: "resources and prompts are relayed ungated"
 #[test]
 fn resources_and_prompts_are_relayed() {
     let mut session = session();
@@ -115,9 +116,8 @@ fn resources_and_prompts_are_relayed() {
     session.finish();
 }
 
-// Section 4: "the upstream's own [progress] still increase[s]": it passes as it is
 #[test]
-fn progress_of_the_servers_passes_through() {
+fn progress_from_the_server_passes_through() {
     let mut session = session();
     let id = session.request(
         "tools/call",
@@ -133,7 +133,7 @@ fn progress_of_the_servers_passes_through() {
 }
 
 #[test]
-fn a_call_that_runs_can_be_cancelled_at_the_server() {
+fn a_running_call_can_be_cancelled() {
     let mut session = session();
     let id = session.request(
         "tools/call",
@@ -146,13 +146,13 @@ fn a_call_that_runs_can_be_cancelled_at_the_server() {
 }
 
 #[test]
-fn a_note_may_hold_anything() {
+fn a_note_may_contain_any_text() {
     let mut session = session();
     let text = "a\u{1b}[31m \u{202e} ``` \u{0} \u{1f980} \"\\ \n";
     let id = session.call("add_note", json!({"name": "odd", "text": text}));
     let prompt = session.approve();
     let message = prompt["params"]["message"].as_str().unwrap();
-    // "control, ANSI, bidi and zero-width characters […] are shown escaped"
+    // contract.md, "Prompts": "characters that draw nothing or turn text around are written out."
     assert!(!message.contains(['\u{1b}', '\u{202e}', '\0']), "{message}");
     text_of(&session.response(id));
     assert_eq!(

@@ -1,5 +1,4 @@
-//! Authorization servers that are odd in ways that real ones are: the login works, or the error says
-//! what they said.
+//! Authorization servers that are odd like real ones: the login works, or the error quotes them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,21 +8,24 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::{Asked, OddServer, ProxyTest, Session, eventually, plain, response};
+use super::support::{
+    OddServer, ProxyTest, Request, Session, eventually, plain_response, response,
+};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const DOCUMENT: &str = "https://client.example/approval-proxy.json";
 
-/// A server that wants a login, with the authorization server on the same port.
+/// A server that requires a login, with the authorization server on the same port.
 struct Home {
     server: OddServer,
     dir: TempDir,
 }
 
 impl Home {
-    /// `odd` responds to what is odd, and leaves the rest.
-    fn new(odd: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Home {
-        let server = OddServer::start(move |asked| odd(asked).unwrap_or_else(|| usual(asked)));
+    /// `odd` may respond to a request; if it returns `None`, the response is the usual one.
+    fn new(odd: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Home {
+        let server =
+            OddServer::start(move |request| odd(request).unwrap_or_else(|| usual(request)));
         let dir = tempfile::tempdir().unwrap();
         let browser = dir.path().join("browser");
         let script = "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\" && mv \"$0.new\" \"$0.page\"\n";
@@ -43,7 +45,7 @@ impl Home {
         test.start()
     }
 
-    /// Somebody logs in.
+    /// Logs in.
     fn log_in(&self) {
         let file = self.dir.path().join("browser.page");
         eventually("a browser", || file.exists());
@@ -59,50 +61,50 @@ impl Home {
         self.dir.path().join("browser.page").exists()
     }
 
-    /// A login and a call after it.
+    /// Logs in and makes a call.
     fn works(&self, section: Value) -> Session {
         let mut session = self.run(json!({}), section);
         let id = ask(&mut session);
         self.log_in();
-        let told = session.response(id);
-        assert_eq!(told["result"]["serverInfo"]["name"], "odd", "{told}");
+        let answer = session.response(id);
+        assert_eq!(answer["result"]["serverInfo"]["name"], "odd", "{answer}");
         session.notify("notifications/initialized", json!({}));
         session.passes("read", json!({}));
         session
     }
 
-    /// What the client is told where nobody can log in, or it comes to nothing.
+    /// Returns the client's error when the login is impossible or fails.
     fn error(&self, logs_in: bool) -> String {
         let mut session = self.run(json!({}), json!({}));
         let id = ask(&mut session);
         if logs_in {
             self.log_in();
         }
-        let told = session.response(id);
-        let error = told["error"]["message"].as_str();
-        let error = error.unwrap_or_else(|| panic!("{told}")).to_owned();
+        let answer = session.response(id);
+        let error = answer["error"]["message"].as_str();
+        let error = error.unwrap_or_else(|| panic!("{answer}")).to_owned();
         assert!(!self.browser_was_opened());
         session.finish();
         error
     }
 
-    /// The forms that were posted to a path.
+    /// Returns the forms that were posted to a path.
     fn forms(&self, path: &str) -> Vec<HashMap<String, String>> {
         let seen = self.server.seen().into_iter();
-        let posted = seen.filter(|asked| asked.path == path && asked.method == "POST");
-        posted.map(|asked| pairs(&asked.text)).collect()
+        let posted = seen.filter(|request| request.path == path && request.method == "POST");
+        posted.map(|request| pairs(&request.text)).collect()
     }
 
-    fn posted(&self, path: &str) -> Vec<Asked> {
+    fn posted(&self, path: &str) -> Vec<Request> {
         let mut seen = self.server.seen();
-        seen.retain(|asked| asked.path == path && asked.method == "POST");
+        seen.retain(|request| request.path == path && request.method == "POST");
         seen
     }
 
-    /// What stood in the query of the page.
+    /// Returns the query of the login page.
     fn page(&self) -> HashMap<String, String> {
         let seen = self.server.seen().into_iter();
-        let mut pages = seen.filter(|asked| asked.path.starts_with("/authorize?"));
+        let mut pages = seen.filter(|request| request.path.starts_with("/authorize?"));
         let page = pages.next().expect("a page").path;
         pairs(page.split_once('?').unwrap().1)
     }
@@ -121,14 +123,14 @@ fn pairs(query: &str) -> HashMap<String, String> {
     url.query_pairs().into_owned().collect()
 }
 
-fn origin(asked: &Asked) -> String {
-    format!("http://{}", asked.header("host").unwrap())
+fn origin(request: &Request) -> String {
+    format!("http://{}", request.header("host").unwrap())
 }
 
 /// The metadata of the authorization server.
-fn metadata(asked: &Asked) -> Value {
-    let at = |path: &str| format!("{}{path}", origin(asked));
-    json!({"issuer": origin(asked), "authorization_endpoint": at("/authorize"),
+fn metadata(request: &Request) -> Value {
+    let at = |path: &str| format!("{}{path}", origin(request));
+    json!({"issuer": origin(request), "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"), "registration_endpoint": at("/register"),
         "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none", BASIC, POST]})
@@ -139,7 +141,7 @@ const POST: &str = "client_secret_post";
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
 
-fn told(body: Value) -> String {
+fn json_response(body: Value) -> String {
     response(200, &[JSON], &body.to_string())
 }
 
@@ -148,31 +150,33 @@ fn token() -> Value {
            "refresh_token": "refresh-secret"})
 }
 
-fn usual(asked: &Asked) -> String {
-    match asked.path.split('?').next().unwrap() {
+fn usual(request: &Request) -> String {
+    match request.path.split('?').next().unwrap() {
         RESOURCE => {
-            let resource = format!("{}/mcp", origin(asked));
-            told(json!({"resource": resource, "authorization_servers": [origin(asked)]}))
+            let resource = format!("{}/mcp", origin(request));
+            json_response(json!({"resource": resource, "authorization_servers": [origin(request)]}))
         }
-        METADATA => told(metadata(asked)),
+        METADATA => json_response(metadata(request)),
         "/register" => {
-            let redirects = asked.message()["redirect_uris"].clone();
-            told(json!({"client_id": "cid", "redirect_uris": redirects}))
+            let redirects = request.message()["redirect_uris"].clone();
+            json_response(json!({"client_id": "cid", "redirect_uris": redirects}))
         }
-        "/authorize" => goes_back(asked, &[("code", "code-secret")]),
-        "/token" => told(token()),
-        "/mcp" if asked.header("authorization") == Some("Bearer access-secret") => plain(asked),
+        "/authorize" => goes_back(request, &[("code", "code-secret")]),
+        "/token" => json_response(token()),
+        "/mcp" if request.header("authorization") == Some("Bearer access-secret") => {
+            plain_response(request)
+        }
         "/mcp" => {
-            let challenge = format!("Bearer resource_metadata=\"{}{RESOURCE}\"", origin(asked));
+            let challenge = format!("Bearer resource_metadata=\"{}{RESOURCE}\"", origin(request));
             response(401, &[("www-authenticate", &challenge)], "who are you?")
         }
         _ => response(404, &[], "no such thing"),
     }
 }
 
-/// Sends the browser back with this.
-fn goes_back(asked: &Asked, with: &[(&str, &str)]) -> String {
-    let query = pairs(asked.path.split_once('?').unwrap().1);
+/// Redirects the browser back with these parameters.
+fn goes_back(request: &Request, with: &[(&str, &str)]) -> String {
+    let query = pairs(request.path.split_once('?').unwrap().1);
     let mut back = Url::parse(&query["redirect_uri"]).unwrap();
     back.query_pairs_mut()
         .append_pair("state", &query["state"])
@@ -183,29 +187,29 @@ fn goes_back(asked: &Asked, with: &[(&str, &str)]) -> String {
 #[test]
 fn a_client_authenticates_as_its_registration_says() {
     for method in [Some(POST), Some(BASIC), Some("none"), None] {
-        let home = Home::new(move |asked| match &*asked.path {
-            "/register" => Some(told(
+        let home = Home::new(move |request| match &*request.path {
+            "/register" => Some(json_response(
                 json!({"client_id": "cid", "client_secret": "client-secret",
                 "token_endpoint_auth_method": method}),
             )),
             "/token" => {
-                let form = pairs(&asked.text);
+                let form = pairs(&request.text);
                 let basic = "Basic Y2lkOmNsaWVudC1zZWNyZXQ=";
-                let is_basic = asked.header("authorization") == Some(basic);
+                let is_basic = request.header("authorization") == Some(basic);
                 let is_post = form
                     .get("client_secret")
                     .is_some_and(|it| it == "client-secret");
                 let is_right = match method {
                     Some(POST) => is_post && !is_basic,
-                    Some("none") => !is_post && asked.header("authorization").is_none(),
+                    Some("none") => !is_post && request.header("authorization").is_none(),
                     Some(_) | None => is_basic && !is_post,
                 };
                 let error = json!({"error": "invalid_client"}).to_string();
-                // Over at once: the next request brings a refresh.
+                // The token is about to expire, so the next request refreshes it.
                 let mut token = token();
                 token["expires_in"] = json!("1");
                 Some(match is_right {
-                    true => told(token),
+                    true => json_response(token),
                     false => response(401, &[JSON], &error),
                 })
             }
@@ -218,7 +222,7 @@ fn a_client_authenticates_as_its_registration_says() {
                 .iter()
                 .any(|form| form["grant_type"] == "refresh_token")
         );
-        // The next run too.
+        // The next run refreshes it, too.
         let before = forms.len();
         let mut again = home.run(json!({}), json!({}));
         again.handshake();
@@ -230,7 +234,7 @@ fn a_client_authenticates_as_its_registration_says() {
 }
 
 #[test]
-fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
+fn a_registration_asks_for_a_supported_authentication_method() {
     for (methods, wanted) in [
         (json!([POST]), POST),
         (json!([BASIC, POST]), BASIC),
@@ -240,10 +244,10 @@ fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
     ] {
         let home = Home::new({
             let methods = methods.clone();
-            move |asked| {
-                let mut metadata = metadata(asked);
+            move |request| {
+                let mut metadata = metadata(request);
                 metadata["token_endpoint_auth_methods_supported"] = methods.clone();
-                (asked.path == METADATA).then(|| told(metadata))
+                (request.path == METADATA).then(|| json_response(metadata))
             }
         });
         home.works(json!({})).finish();
@@ -256,47 +260,48 @@ fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
 }
 
 #[test]
-fn a_resource_may_be_written_with_a_slash_at_the_end() {
+fn a_resource_may_end_with_a_slash() {
     for end in ["/mcp/", "/mcp//", "/mcp", "/", ""] {
-        let home = Home::new(move |asked| {
-            let resource = format!("{}{end}", origin(asked));
-            let servers = json!([origin(asked)]);
-            (asked.path == RESOURCE)
-                .then(|| told(json!({"resource": resource, "authorization_servers": servers})))
+        let home = Home::new(move |request| {
+            let resource = format!("{}{end}", origin(request));
+            let servers = json!([origin(request)]);
+            (request.path == RESOURCE).then(|| {
+                json_response(json!({"resource": resource, "authorization_servers": servers}))
+            })
         });
         home.works(json!({})).finish();
-        // The authorization server reads it as the server writes it.
+        // The authorization server gets the resource as the server wrote it.
         let stated = home.server.url(end);
         assert_eq!(home.page()["resource"], stated);
         assert_eq!(home.forms("/token")[0]["resource"], stated);
     }
     // Anything else is another server.
-    let home = Home::new(|asked| {
-        let resource = origin(asked).replace("127.0.0.1", "localhost") + "/mcp";
-        let servers = json!([origin(asked)]);
-        (asked.path == RESOURCE)
-            .then(|| told(json!({"resource": resource, "authorization_servers": servers})))
+    let home = Home::new(|request| {
+        let resource = origin(request).replace("127.0.0.1", "localhost") + "/mcp";
+        let servers = json!([origin(request)]);
+        (request.path == RESOURCE)
+            .then(|| json_response(json!({"resource": resource, "authorization_servers": servers})))
     });
     let error = home.error(false);
     assert!(
-        error.contains("is about the resource `http://localhost:"),
+        error.contains("describes the resource `http://localhost:"),
         "{error}"
     );
     assert!(home.posted("/register").is_empty());
 }
 
 #[test]
-fn a_token_may_say_its_life_as_text_and_nothing_of_its_type() {
+fn a_token_response_may_have_its_lifetime_as_text_and_no_token_type() {
     for (life, stored) in [
         (json!("3600"), json!(3600)),
         (json!(3600.0), json!(3600)),
         (json!("for ever"), Value::Null),
     ] {
-        let home = Home::new(move |asked| {
+        let home = Home::new(move |request| {
             let mut token = token();
             token["expires_in"] = life.clone();
             token.as_object_mut().unwrap().remove("token_type");
-            (asked.path == "/token").then(|| told(token))
+            (request.path == "/token").then(|| json_response(token))
         });
         home.works(json!({})).finish();
         let files = fs::read_dir(home.dir.path().join("approval-proxy")).unwrap();
@@ -308,7 +313,7 @@ fn a_token_may_say_its_life_as_text_and_nothing_of_its_type() {
 }
 
 #[test]
-fn what_the_authorization_server_says_reaches_who_waits_for_it() {
+fn errors_of_the_authorization_server_reach_the_client() {
     let long = format!("{}\u{1b}[31m\r\nsee https://a.example", "no ".repeat(500));
     let said = json!({"error": "invalid_client_metadata", "error_description": long});
     for (path, status, logs_in, start) in [
@@ -319,33 +324,34 @@ fn what_the_authorization_server_says_reaches_who_waits_for_it() {
             "does not let approval-proxy register: ",
         ),
         ("/token", 400, true, "the login gave no token: "),
-        // As GitHub does.
+        // GitHub sends errors with status 200.
         ("/token", 200, true, "the login gave no token: "),
     ] {
         let body = said.to_string();
-        let home =
-            Home::new(move |asked| (asked.path == path).then(|| response(status, &[JSON], &body)));
+        let home = Home::new(move |request| {
+            (request.path == path).then(|| response(status, &[JSON], &body))
+        });
         let error = home.error(logs_in);
         let wanted = format!("{start}\"invalid_client_metadata\", \"no no no");
         assert!(error.contains(&wanted), "{error}");
         assert!(error.len() < 600 && !error.contains('\u{1b}'), "{error}");
     }
-    let home = Home::new(|asked| {
+    let home = Home::new(|request| {
         let with = [
             ("error", "access_denied"),
             ("error_description", "not\u{7} you"),
         ];
-        asked
+        request
             .path
             .starts_with("/authorize")
-            .then(|| goes_back(asked, &with))
+            .then(|| goes_back(request, &with))
     });
     let error = home.error(true);
     let wanted = "the login was refused: \"access_denied\", \"not you\"; try again";
     assert!(error.contains(wanted), "{error}");
-    // No JSON of OAuth's.
-    let home = Home::new(|asked| {
-        (asked.path == "/register").then(|| response(500, &[], "<h1>out of order</h1>"))
+    // A response that is not an OAuth error.
+    let home = Home::new(|request| {
+        (request.path == "/register").then(|| response(500, &[], "<h1>out of order</h1>"))
     });
     let error = home.error(false);
     let wanted = format!("`{}` answered 500", home.server.url("/register"));
@@ -357,13 +363,13 @@ fn what_the_authorization_server_says_reaches_who_waits_for_it() {
 
 #[test]
 fn no_error_of_a_login_repeats_a_secret() {
-    let home = Home::new(|asked| match &*asked.path {
-        "/register" => Some(told(
+    let home = Home::new(|request| match &*request.path {
+        "/register" => Some(json_response(
             json!({"client_id": "cid", "client_secret": "client-secret",
             "token_endpoint_auth_method": POST}),
         )),
         "/token" => {
-            let error = json!({"error": "invalid_grant", "error_description": asked.text});
+            let error = json!({"error": "invalid_grant", "error_description": request.text});
             Some(response(400, &[JSON], &error.to_string()))
         }
         _ => None,
@@ -374,22 +380,22 @@ fn no_error_of_a_login_repeats_a_secret() {
         assert!(!error.contains(&form[name]), "{name} in {error}");
     }
     assert!(error.contains("invalid_grant"), "{error}");
-    // What is no JSON may be a token.
-    let home = Home::new(|asked| {
+    // A response that is not JSON may contain a token.
+    let home = Home::new(|request| {
         let form = [("content-type", "application/x-www-form-urlencoded")];
         let body = "access_token=access-secret&token_type=bearer";
-        (asked.path == "/token").then(|| response(200, &form, body))
+        (request.path == "/token").then(|| response(200, &form, body))
     });
     let error = home.error(true);
     assert!(
         error.contains("x-www-form-urlencoded") && !error.contains("secret"),
         "{error}"
     );
-    // The state that the browser brings back.
-    let home = Home::new(|asked| {
-        let state = pairs(asked.path.split_once('?')?.1).remove("state")?;
+    // The state in the callback is a secret, too.
+    let home = Home::new(|request| {
+        let state = pairs(request.path.split_once('?')?.1).remove("state")?;
         Some(goes_back(
-            asked,
+            request,
             &[("error", "server_error"), ("error_description", &state)],
         ))
     });
@@ -398,14 +404,14 @@ fn no_error_of_a_login_repeats_a_secret() {
 }
 
 #[test]
-fn a_server_without_oauth_is_said_to_have_none() {
+fn the_error_says_that_a_server_offers_no_oauth() {
     for challenge in [None, Some("Bearer realm=\"x\""), Some("Basic realm=\"x\"")] {
-        let home = Home::new(move |asked| {
+        let home = Home::new(move |request| {
             let challenge: Vec<_> = challenge
                 .map(|it| ("www-authenticate", it))
                 .into_iter()
                 .collect();
-            Some(match &*asked.path {
+            Some(match &*request.path {
                 "/mcp" => response(401, &challenge, "an API key, please"),
                 _ => response(404, &[], ""),
             })
@@ -414,7 +420,7 @@ fn a_server_without_oauth_is_said_to_have_none() {
         for part in [
             "the server answered 401",
             "it said: \"an API key, please\"",
-            "it names no login with OAuth, so give `headers` with an `Authorization`",
+            "it does not offer an OAuth login, so configure an `Authorization` header for it",
         ] {
             assert!(error.contains(part), "{error}");
         }
@@ -424,10 +430,10 @@ fn a_server_without_oauth_is_said_to_have_none() {
 
 // SPEC 2025-11-25, basic/authorization, "Client ID Metadata Documents".
 #[test]
-fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
+fn a_client_metadata_document_replaces_a_registration_if_supported() {
     let reads = |has_registration: bool| {
-        move |asked: &Asked| {
-            let mut metadata = metadata(asked);
+        move |request: &Request| {
+            let mut metadata = metadata(request);
             metadata["client_id_metadata_document_supported"] = json!(true);
             if !has_registration {
                 metadata
@@ -435,7 +441,7 @@ fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
                     .unwrap()
                     .remove("registration_endpoint");
             }
-            (asked.path == METADATA).then(|| told(metadata))
+            (request.path == METADATA).then(|| json_response(metadata))
         }
     };
     let section = json!({"clientIdMetadataUrl": DOCUMENT});
@@ -449,7 +455,7 @@ fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
         assert!(!form.contains_key("client_secret"));
         assert!(home.posted("/register").is_empty());
     }
-    // Where it is not read, and where there is none.
+    // If the server does not support such a document, or the configuration has none, the proxy registers.
     for (home, section) in [
         (Home::new(|_| None), section),
         (Home::new(reads(true)), json!({})),
@@ -460,16 +466,16 @@ fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
     }
     let error = Home::new(reads(false)).error(false);
     assert!(
-        error.contains("name it as `clientIdMetadataUrl`"),
+        error.contains("set its URL as `clientIdMetadataUrl`"),
         "{error}"
     );
-    let home = Home::new(|asked| {
-        let mut metadata = metadata(asked);
+    let home = Home::new(|request| {
+        let mut metadata = metadata(request);
         metadata
             .as_object_mut()
             .unwrap()
             .remove("registration_endpoint");
-        (asked.path == METADATA).then(|| told(metadata))
+        (request.path == METADATA).then(|| json_response(metadata))
     });
     let error = home.error(false);
     assert!(
@@ -484,12 +490,12 @@ fn every_request_of_a_login_names_the_proxy() {
     let home = Home::new(|_| None);
     home.works(json!({})).finish();
     let mut seen = home.server.seen();
-    // That was the browser.
-    seen.retain(|asked| !asked.path.starts_with("/authorize"));
+    // The browser sends these.
+    seen.retain(|request| !request.path.starts_with("/authorize"));
     for path in [RESOURCE, METADATA, "/register", "/token", "/mcp"] {
-        assert!(seen.iter().any(|asked| asked.path == path), "{path}");
+        assert!(seen.iter().any(|request| request.path == path), "{path}");
     }
-    for asked in seen {
-        assert_eq!(asked.header("user-agent"), Some(&*ours), "{asked:?}");
+    for request in seen {
+        assert_eq!(request.header("user-agent"), Some(&*ours), "{request:?}");
     }
 }

@@ -1,9 +1,10 @@
-//! Servers behind HTTP that are odd in ways that real ones are: they work, or the error says what
-//! they did.
+//! HTTP servers that are odd like real ones: they work, or the error says what they did.
 
 use serde_json::{Value, json};
 
-use super::support::{Asked, OddServer, ProxyTest, Session, approval, in_session, plain, response};
+use super::support::{
+    OddServer, ProxyTest, Request, Session, approval, in_session, plain_response, response,
+};
 
 fn around(entry: Value) -> Session {
     let test = ProxyTest::new().config(json!({"mcpServers": {"box": entry}}));
@@ -19,7 +20,7 @@ fn initialize(session: &mut Session) -> Value {
     session.response(id)
 }
 
-/// The error that a client reads when it begins with this server.
+/// Returns the error that `initialize` gets from this server.
 fn error_of(entry: Value) -> String {
     let mut session = around(entry);
     let response = initialize(&mut session);
@@ -34,16 +35,16 @@ fn works(entry: Value) {
     session.finish();
 }
 
-fn with_answer(asked: &Asked, respond: impl Fn(Value) -> String) -> String {
-    match asked.answer() {
-        Some(answer) if asked.method == "POST" => respond(answer),
-        _ => plain(asked),
+fn with_answer(request: &Request, respond: impl Fn(Value) -> String) -> String {
+    match request.answer() {
+        Some(answer) if request.method == "POST" => respond(answer),
+        _ => plain_response(request),
     }
 }
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The answer with its id as text if it is a number, and the reverse.
+/// Turns a numeric id of an answer into text, and the reverse.
 fn swapped(mut answer: Value) -> Value {
     answer["id"] = match &answer["id"] {
         Value::Number(number) => json!(number.to_string()),
@@ -58,19 +59,19 @@ fn swapped(mut answer: Value) -> Value {
 }
 
 #[test]
-fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
-    let as_json = OddServer::start(|asked| {
-        with_answer(asked, |answer| {
+fn an_id_that_comes_back_as_text_or_as_a_number_is_restored() {
+    let as_json = OddServer::start(|request| {
+        with_answer(request, |answer| {
             response(200, &[JSON], &swapped(answer).to_string())
         })
     });
-    let as_events = OddServer::start(|asked| {
-        with_answer(asked, |answer| {
+    let as_events = OddServer::start(|request| {
+        with_answer(request, |answer| {
             let event = format!("data: {}\n\n", swapped(answer));
             response(200, &[("content-type", "text/event-stream")], &event)
         })
     });
-    let of_2024 = OddServer::of_2024_that_answers("\n", swapped, plain);
+    let of_2024 = OddServer::of_2024_that_answers("\n", swapped, plain_response);
     for (server, path) in [(as_json, "/mcp"), (as_events, "/mcp"), (of_2024, "/sse")] {
         let mut session = around(json!({"url": server.url(path)}));
         session.handshake();
@@ -78,21 +79,21 @@ fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
         let call = json!({"jsonrpc": "2.0", "id": "41", "method": "tools/call",
                           "params": {"name": "read", "arguments": {}}});
         session.send(call);
-        let told = session.response("41");
-        assert_eq!(told["result"]["content"][0]["text"], "read ran");
+        let answer = session.response("41");
+        assert_eq!(answer["result"]["content"][0]["text"], "read ran");
         session.finish();
     }
 }
 
-// invariants.md, 3: "What the server was never sent, it cannot have answered", whatever id it uses.
+// invariants.md, 3: "What the server was never sent, it cannot have answered."
 #[test]
-fn an_id_as_text_brings_no_answer_to_a_held_call() {
-    let server = OddServer::start(|asked| {
-        with_answer(asked, |answer| {
+fn an_id_as_text_cannot_answer_a_held_call() {
+    let server = OddServer::start(|request| {
+        with_answer(request, |answer| {
             let mut answer = swapped(answer);
-            if asked.message()["method"] == "ping" {
-                // The held call's, as text.
-                answer["id"] = json!(asked.message()["params"]["forge"]);
+            if request.message()["method"] == "ping" {
+                // The held call's id, as a number or as text.
+                answer["id"] = json!(request.message()["params"]["forge"]);
             }
             response(200, &[JSON], &answer.to_string())
         })
@@ -103,44 +104,47 @@ fn an_id_as_text_brings_no_answer_to_a_held_call() {
     let prompt = session.prompt();
     for forge in [json!(call), json!(call.to_string())] {
         let ping = session.request("ping", json!({"forge": forge}));
-        let told = session.response(ping);
-        assert!(told.get("error").is_some(), "{told}");
+        let answer = session.response(ping);
+        assert!(answer.get("error").is_some(), "{answer}");
     }
     assert_eq!(server.calls("wipe"), 0);
     session.answer(&prompt, approval());
-    let told = session.response(call);
-    assert_eq!(told["result"]["content"][0]["text"], "wipe ran", "{told}");
+    let answer = session.response(call);
+    assert_eq!(
+        answer["result"]["content"][0]["text"], "wipe ran",
+        "{answer}"
+    );
     session.finish();
 }
 
 #[test]
-fn every_request_names_the_proxy_unless_the_operator_names_another() {
+fn every_request_has_our_user_agent_unless_the_config_sets_another() {
     let ours = format!("approval-proxy/{}", env!("CARGO_PKG_VERSION"));
     for (headers, wanted) in [
         (json!({}), &*ours),
         (json!({"User-Agent": "Mine/1"}), "Mine/1"),
     ] {
-        let server = OddServer::start(plain);
-        let old = OddServer::of_2024("\n", plain);
+        let server = OddServer::start(plain_response);
+        let old = OddServer::of_2024("\n", plain_response);
         let mut session = around(json!({"url": server.url("/mcp"), "headers": headers}));
         session.handshake();
         session.passes("read", json!({}));
-        // The stream that is opened after `initialized`.
+        // The proxy opens this stream after `initialized`.
         super::support::eventually("a GET", || {
-            server.seen().iter().any(|asked| asked.method == "GET")
+            server.seen().iter().any(|request| request.method == "GET")
         });
         session.finish();
         works(json!({"url": old.url("/sse"), "headers": headers}));
-        let seen: Vec<Asked> = server.seen().into_iter().chain(old.seen()).collect();
-        for asked in &seen {
-            assert_eq!(asked.header("user-agent"), Some(wanted), "{asked:?}");
+        let seen: Vec<Request> = server.seen().into_iter().chain(old.seen()).collect();
+        for request in &seen {
+            assert_eq!(request.header("user-agent"), Some(wanted), "{request:?}");
         }
         assert!(seen.len() > 8);
     }
 }
 
 #[test]
-fn a_server_of_2024_11_05_is_known_by_its_url_or_by_what_the_config_says() {
+fn a_server_of_2024_11_05_is_recognized_by_its_url_or_by_the_config() {
     for (path, key, value) in [
         ("/sse", "x", ""),
         ("/sse/", "x", ""),
@@ -157,9 +161,9 @@ fn a_server_of_2024_11_05_is_known_by_its_url_or_by_what_the_config_says() {
 
 // SPEC 2025-11-25, "Backwards Compatibility".
 #[test]
-fn a_server_that_takes_no_message_at_its_url_is_tried_as_one_of_2024_11_05() {
+fn a_server_that_refuses_a_post_is_tried_as_one_of_2024_11_05() {
     for status in [400, 404, 405, 406, 415] {
-        // `type` keeps the URL from naming HTTP+SSE by itself.
+        // `type` overrides the URL, which would mean HTTP+SSE.
         let server = OddServer::of_2024("\n", move |_| response(status, &[], "no such thing"));
         let entry = json!({"url": server.url("/sse"), "type": "http"});
         let mut session = around(entry);
@@ -167,22 +171,22 @@ fn a_server_that_takes_no_message_at_its_url_is_tried_as_one_of_2024_11_05() {
         session.passes("read", json!({}));
         let call = session.call("wipe", json!({}));
         session.approve();
-        let told = session.response(call);
-        assert_eq!(told["result"]["content"][0]["text"], "wipe ran");
+        let answer = session.response(call);
+        assert_eq!(answer["result"]["content"][0]["text"], "wipe ran");
         assert_eq!(server.calls("wipe"), 1);
         session.finish();
         let posts = server
             .seen()
             .into_iter()
-            .filter(|asked| asked.method == "POST");
-        let to_url = posts.filter(|asked| asked.path == "/sse").count();
+            .filter(|request| request.method == "POST");
+        let to_url = posts.filter(|request| request.path == "/sse").count();
         assert_eq!(to_url, 1, "everything else goes to its endpoint");
     }
 }
 
 #[test]
-fn where_neither_transport_works_the_error_names_both_attempts() {
-    let server = OddServer::start(|asked| match &*asked.method {
+fn if_neither_transport_works_the_error_names_both_attempts() {
+    let server = OddServer::start(|request| match &*request.method {
         "POST" => response(404, &[], "nothing here"),
         _ => response(410, &[], "nor here"),
     });
@@ -195,7 +199,7 @@ fn where_neither_transport_works_the_error_names_both_attempts() {
     ] {
         assert!(error.contains(part), "{error}");
     }
-    // A stream that is none of 2024-11-05, one that leads elsewhere, and a page.
+    // A stream without an endpoint, one whose endpoint is elsewhere, and an HTML page.
     for (kind, body, wanted) in [
         (
             "text/event-stream",
@@ -205,11 +209,11 @@ fn where_neither_transport_works_the_error_names_both_attempts() {
         (
             "text/event-stream",
             "event: endpoint\ndata: http://a.example/m?k=hunter2\n\n",
-            "wants its messages at `http://a.example/m?…`, which is of another origin",
+            "wants its messages at `http://a.example/m?…`, which has another origin",
         ),
         ("text/html", "<html>hi</html>", "content type \"text/html\""),
     ] {
-        let server = OddServer::start(move |asked| match &*asked.method {
+        let server = OddServer::start(move |request| match &*request.method {
             "POST" => response(405, &[], ""),
             _ => response(200, &[("content-type", kind)], body),
         });
@@ -223,39 +227,39 @@ fn where_neither_transport_works_the_error_names_both_attempts() {
 fn only_a_refusal_that_an_old_server_could_give_leads_to_another_attempt() {
     let answered = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"bad args"}}"#;
     for (status, body) in [(400, answered), (403, ""), (429, ""), (500, ""), (503, "")] {
-        let server = OddServer::start(move |asked| match asked.message()["id"].as_u64() {
+        let server = OddServer::start(move |request| match request.message()["id"].as_u64() {
             Some(id) => {
                 let body = body.replace("\"id\":1", &format!("\"id\":{id}"));
                 response(status, &[JSON], &body)
             }
-            None => plain(asked),
+            None => plain_response(request),
         });
         let mut session = around(json!({"url": server.url("/mcp")}));
-        let told = initialize(&mut session);
-        assert!(told.get("error").is_some(), "{told}");
+        let answer = initialize(&mut session);
+        assert!(answer.get("error").is_some(), "{answer}");
         if !body.is_empty() {
-            assert_eq!(told["error"]["message"], "bad args");
+            assert_eq!(answer["error"]["message"], "bad args");
         }
         session.finish();
         let gets = server
             .seen()
             .iter()
-            .filter(|asked| asked.method == "GET")
+            .filter(|request| request.method == "GET")
             .count();
         assert_eq!(gets, 0, "{status}");
     }
 }
 
 #[test]
-fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
+fn redirects_are_followed_within_the_origin_and_are_errors_elsewhere() {
     for status in [301, 307, 308] {
-        let server = OddServer::start(move |asked| match &*asked.path {
-            "/mcp/" => plain(asked),
+        let server = OddServer::start(move |request| match &*request.path {
+            "/mcp/" => plain_response(request),
             _ => response(status, &[("location", "/mcp/")], ""),
         });
         works(json!({"url": server.url("/mcp")}));
     }
-    // They would lose the message.
+    // Following these would lose the message.
     for status in [302, 303] {
         let server =
             OddServer::start(move |_| response(status, &[("location", "/login?s=hunter2")], ""));
@@ -264,16 +268,19 @@ fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
         assert!(error.contains(&wanted), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
-    let other = OddServer::start(plain);
+    let other = OddServer::start(plain_response);
     let location = format!("http://me:hunter2@127.0.0.1:{}/mcp?key=hunter2", other.port);
     let server = OddServer::start(move |_| response(307, &[("location", &location)], ""));
     let headers = json!({"authorization": "Bearer s3cret-token"});
     let error = error_of(json!({"url": server.url("/mcp"), "headers": headers}));
-    let wanted = format!("redirects to `{}?…`, another origin", other.url("/mcp"));
+    let wanted = format!(
+        "redirects to `{}?…`, which is another origin",
+        other.url("/mcp")
+    );
     assert!(error.contains(&wanted), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
     assert!(other.seen().is_empty(), "nothing was sent there");
-    // Round in circles.
+    // An endless redirect.
     let server = OddServer::start(|_| response(307, &[("location", "/mcp")], ""));
     let error = error_of(json!({"url": server.url("/mcp")}));
     assert!(error.contains("redirects to"), "{error}");
@@ -281,7 +288,7 @@ fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
 }
 
 #[test]
-fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
+fn the_error_names_a_wrong_content_type_or_encoding_and_quotes_the_server() {
     for (headers, body, wanted) in [
         (
             vec![("content-type", "text/html")],
@@ -304,7 +311,7 @@ fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
                 ("content-encoding", "gzip"),
             ],
             "\u{1f}x",
-            vec!["content encoding \"gzip\"", "not asked for"],
+            vec!["content encoding \"gzip\"", "not requested"],
         ),
         (vec![], "", vec!["200", "without a message"]),
     ] {
@@ -321,7 +328,7 @@ fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_quoted_with_when_to_come_back() {
+fn the_error_of_a_busy_server_quotes_it_and_its_retry_after() {
     let server = OddServer::start(|_| response(429, &[("retry-after", "30")], "slow down"));
     let error = error_of(json!({"url": server.url("/mcp")}));
     assert!(
@@ -329,16 +336,20 @@ fn a_server_that_is_busy_is_quoted_with_when_to_come_back() {
         "{error}"
     );
     assert!(error.contains("Retry-After \"30\""), "{error}");
-    assert_eq!(server.seen().len(), 1, "it is not asked at once");
+    assert_eq!(
+        server.seen().len(),
+        1,
+        "the request is not repeated at once"
+    );
 }
 
 #[test]
-fn what_a_server_says_in_an_error_is_quoted_without_secrets_and_controls() {
-    let server = OddServer::start(|asked| {
-        let key = asked.header("x-api-key").unwrap_or_default().to_owned();
+fn errors_quote_a_server_without_secrets_and_control_characters() {
+    let server = OddServer::start(|request| {
+        let key = request.header("x-api-key").unwrap_or_default().to_owned();
         let said = format!(
             "key {key} at {}\u{1b}[31m\r\nis unknown{}",
-            asked.path,
+            request.path,
             "x".repeat(9_000)
         );
         response(500, &[("content-type", "text/plain")], &said)

@@ -1,7 +1,7 @@
-//! What another process of the same user can do to a running proxy and its server.
+//! Attacks by another process of the same user on a running proxy and its server.
 //!
-//! Each attack comes with something that the attacker can do, so that it cannot fail for the
-//! wrong reason.
+//! Each test also does something that the attacker may do, to prove that the attack does not fail for
+//! another reason.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
@@ -38,14 +38,14 @@ fn nobody_can_write_a_call_to_the_servers_stdin_through_proc() {
     }
     assert!(!session.has_recorded("smuggled"), "a call ran unseen");
     assert!(stdin.is_err(), "{stdin:?}");
-    // Servers do open their stdout that way.
+    // Opening stdout this way must work: servers do it.
     assert!(open(1).is_ok());
     session.finish();
 }
 
-// The server's stdout stays open to its user. A forged answer shows by the true one.
+// Other processes of the user can write to the server's stdout. The true answer reveals a forged one.
 #[test]
-fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
+fn an_answer_forged_through_proc_leaves_a_record() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
@@ -62,7 +62,7 @@ fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
         .unwrap();
     assert_eq!(session.response(call), forged);
     assert!(session.response(call)["result"]["content"].is_array());
-    session.log_says("unasked_answer");
+    session.wait_for_event("unasked_answer");
     let log = session.log();
     let line = log.iter().find(|line| line["event"] == "unasked_answer");
     assert_eq!(line.unwrap()["request_id"], call);
@@ -84,8 +84,8 @@ fn a_server_may_write_to_its_stdout_by_name() {
 }
 
 #[test]
-fn a_server_that_writes_to_its_stdin_still_sees_a_plain_end_of_it() {
-    // The first write fails. The loop then ends with the end of the input, not with an error.
+fn a_server_that_writes_to_its_stdin_still_reads_a_normal_end_of_input() {
+    // The write fails. The loop must then end at the end of the input, not with an error.
     let script = r#"
         import os, signal
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -115,15 +115,15 @@ fn a_server_that_writes_to_its_stdin_still_sees_a_plain_end_of_it() {
     assert_eq!(fs::read_to_string(done).unwrap(), "done");
 }
 
-/// An unprivileged user. Root may do anything, so as root the proxy and its attacker both become
-/// someone else.
+/// An unprivileged user. Root may do anything, so if the tests run as root, the proxy and its attacker
+/// both become another user.
 struct User {
     becomes: Vec<&'static str>,
     dir: tempfile::TempDir,
 }
 
 impl User {
-    /// `None`, with a notice, where root cannot become someone else.
+    /// Returns `None`, with a notice, if root cannot become another user.
     fn new() -> Option<User> {
         let is_root = rustix::process::geteuid().is_root();
         if is_root && !has("setpriv") {
@@ -144,7 +144,7 @@ impl User {
         })
     }
 
-    /// A copy of a program that this user can run.
+    /// Copies a program so that this user can run it.
     fn program(&self, original: &Path) -> PathBuf {
         let copy = self.dir.path().join(original.file_name().unwrap());
         fs::copy(original, &copy).unwrap();
@@ -159,7 +159,7 @@ impl User {
         command
     }
 
-    /// Whether a shell of this user can run a script, of which `$1` is a process.
+    /// Returns true if this user's shell succeeds with a script whose `$1` is a process id.
     fn can(&self, script: &str, pid: u64) -> bool {
         let mut command = self.command(Path::new("sh"));
         command.args(["-c", script, "sh"]).arg(pid.to_string());
@@ -202,7 +202,7 @@ fn the_same_user_cannot_look_into_the_proxy_or_write_to_it() {
     let (proxy, server) = (user.program(&proxy()), user.program(scripted_upstream()));
     let become_user = user.becomes.join(" ");
     let test = ProxyTest::new();
-    // The configuration's folder must be the user's, and nobody else's to write to.
+    // The configuration's folder must belong to the user, and nobody else may write to it.
     if !user.becomes.is_empty() {
         std::os::unix::fs::chown(test.path(""), Some(65534), Some(65534)).unwrap();
     }
@@ -213,7 +213,7 @@ fn the_same_user_cannot_look_into_the_proxy_or_write_to_it() {
     session.handshake();
     let proxy = session.pid().as_raw_nonzero().get() as u64;
     user.cannot_look_into(proxy);
-    // The attacker is the same user: the server is open to it.
+    // The attacker can look into the server, so it is the same user.
     let server = server_pid(&mut session);
     assert!(user.can("cat /proc/$1/environ && exec 3> /proc/$1/fd/1", server));
     assert!(!user.can("exec 3> /proc/$1/fd/0", server));

@@ -1,19 +1,18 @@
-//! contract.md, "Command line": flags that decide which calls are asked about; contract.md,
-//! "Policy": end to end.
+//! contract.md, "Policy" and "Command line": the flags that decide which calls are asked about.
 
 use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session};
 
-/// A session with these flags, after the handshake.
+/// Starts a session with these flags and does the handshake.
 fn session<const N: usize>(flags: [&str; N]) -> Session {
     let mut session = ProxyTest::new().flags(flags).start();
     session.handshake();
     session
 }
 
-/// What becomes of a call of each tool: `pass`, `ask` or `block`.
-fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
+/// Calls each tool and returns the decisions: `pass`, `ask` or `block`.
+fn decisions_for<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
     tools.map(|tool| {
         let id = session.call(tool, json!({}));
         let message = session
@@ -33,9 +32,8 @@ fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static s
 
 const TOOLS: [&str; 5] = ["read", "plain", "write_file", "wipe", "unheard_of"];
 
-// "`--mode`, `-m` | `destructive` | `destructive`, `all`, `annotated`, `none`"; `cautious` is issue 14's
 #[test]
-fn each_mode_asks_about_its_own() {
+fn each_mode_asks_about_the_right_tools() {
     for (flags, expected) in [
         (&[][..], ["pass", "pass", "ask", "ask", "ask"]),
         (
@@ -59,21 +57,19 @@ fn each_mode_asks_about_its_own() {
         }
         let mut session = test.start();
         session.handshake();
-        assert_eq!(fates(&mut session, TOOLS), expected, "{flags:?}");
-        for (tool, fate) in TOOLS.into_iter().zip(expected) {
+        assert_eq!(decisions_for(&mut session, TOOLS), expected, "{flags:?}");
+        for (tool, wanted) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
-            let decision = if fate == "pass" { "passed" } else { "denied" };
+            let decision = if wanted == "pass" { "passed" } else { "denied" };
             assert_eq!(line["decision"], decision, "{line}");
-            assert_eq!(line["forwarded"], fate == "pass", "{line}");
+            assert_eq!(line["forwarded"], wanted == "pass", "{line}");
         }
         session.finish();
     }
 }
 
-// Issue 14, point 9: "Every decision names the rule that made it by a stable code", in records as
-// `rule`.
 #[test]
-fn every_decision_line_names_its_rule() {
+fn every_decision_record_names_its_rule() {
     let custom = json!({"write_file": {"readOnlyHint": true}});
     for (mode, expected) in [
         (
@@ -130,8 +126,8 @@ fn every_decision_line_names_its_rule() {
             ])
             .start();
         session.handshake();
-        let fates = fates(&mut session, TOOLS);
-        assert_eq!(fates[3], "block");
+        let decisions = decisions_for(&mut session, TOOLS);
+        assert_eq!(decisions[3], "block");
         for (tool, rule) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
             assert_eq!(line["rule"], rule, "{mode}: {line}");
@@ -143,9 +139,8 @@ fn every_decision_line_names_its_rule() {
     }
 }
 
-// "`--allow PATTERN`, `--deny PATTERN` | repeatable, comma lists, white space trimmed"
-// "1. deny (exact or glob) → block. 2. allow (exact or glob) → pass."
-// "Names and patterns compare without case."
+// contract.md, "Policy": "1. deny → block. 2. allow → pass." contract.md, "Command line": "`--allow
+// PATTERN` and `--deny PATTERN` are repeatable and take comma lists; white space is trimmed."
 #[test]
 fn allow_and_deny_beat_the_mode_and_deny_beats_allow() {
     let mut session = session([
@@ -158,7 +153,7 @@ fn allow_and_deny_beat_the_mode_and_deny_beats_allow() {
         "--deny=Read,plain",
     ]);
     assert_eq!(
-        fates(&mut session, TOOLS),
+        decisions_for(&mut session, TOOLS),
         ["block", "block", "pass", "pass", "block"]
     );
     assert!(!session.has_recorded("unheard_of"));
@@ -170,7 +165,7 @@ fn allow_and_deny_beat_the_mode_and_deny_beats_allow() {
     session.finish();
 }
 
-// "`--dry-run` | off | log what would happen, block nothing"
+// contract.md, "Command line": "`--dry-run`: log what would happen, block nothing."
 #[test]
 fn a_dry_run_blocks_nothing_and_logs_what_would_happen() {
     let mut session = session(["--dry-run", "--deny", "plain"]);
@@ -197,8 +192,8 @@ fn a_dry_run_blocks_nothing_and_logs_what_would_happen() {
     session.finish();
 }
 
-// "`--explain` adds decision source, risk and mode (`risk=high, mode=destructive`). Without it,
-// no policy detail leaks."
+// contract.md, "Refusals": "`--explain` adds decision source, risk, mode and rule (`risk=high,
+// mode=destructive`). Without it, no policy detail leaks."
 #[test]
 fn only_explain_puts_policy_into_a_refusal() {
     for explain in [true, false] {
@@ -213,15 +208,15 @@ fn only_explain_puts_policy_into_a_refusal() {
         let no = json!({"action": "accept", "content": {"approved": false, "reason": "not today"}});
         session.answer(&prompt, no);
         let denied = session.refusal(id);
-        // "which tool, that it was denied, […] what the human gave as `reason`, and that trying
-        // again unchanged will not help"
-        for told in [
+        // contract.md, "Refusals": "which tool, what became of the call, what the person gave as
+        // `reason`, whether it ran, and whether trying again unchanged can help."
+        for part in [
             "wipe",
             "denied",
             "not today",
             "trying again unchanged will not help",
         ] {
-            assert!(denied.contains(told), "{denied}");
+            assert!(denied.contains(part), "{denied}");
         }
         let blocked = session.is_refused("plain", json!({}));
         assert!(blocked.contains("blocked"), "{blocked}");
@@ -244,7 +239,7 @@ fn only_explain_puts_policy_into_a_refusal() {
     }
 }
 
-// "`--high-risk-double-confirm` | off | risk `high` needs two approvals"
+// contract.md, "Command line": "`--high-risk-double-confirm`: risk `high` needs two approvals."
 #[test]
 fn high_risk_needs_two_approvals_with_double_confirm() {
     let mut session = session(["--high-risk-double-confirm"]);
@@ -272,7 +267,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
     assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded("floppy"));
 
-    // Risk `medium` needs one.
+    // Medium risk needs one approval.
     let id = session.call("write_file", json!({}));
     session.approve();
     assert_eq!(
@@ -282,10 +277,10 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
     session.finish();
 }
 
-// "Hints are those of the tool list as it stands now: the proxy reads all pages itself, again
-// after `list_changed`."
+// contract.md, "Tool list": "the proxy reads all pages itself, before the first decision that depends
+// on it, and again after `list_changed`."
 #[test]
-fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
+fn hints_come_from_all_pages_of_the_current_list() {
     let tool = |name: &str, annotations: Value| json!({"name": name, "inputSchema": {}, "annotations": annotations});
     let harmless = json!({"readOnlyHint": true});
     let first = json!([
@@ -296,7 +291,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     let mut session = test.start();
     session.handshake();
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["pass", "pass", "ask"]
     );
 
@@ -310,10 +305,10 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.script(json!({"do": "say", "text": format!("{changed}\n")}));
     session.message("notifications/tools/list_changed");
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["ask", "pass", "pass"]
     );
-    // The proxy's own requests and their answers are no business of the client's.
+    // The client sees neither the proxy's own requests nor their answers.
     assert_eq!(session.take_skipped(), Vec::<Value>::new());
     session.finish();
 }
@@ -321,12 +316,12 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
 // contract.md, "Tool list": "A call that needs the list waits for it five seconds at most. After
 // that every call that depends on the list is asked about, risk high".
 #[test]
-fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
+fn if_the_list_fails_or_hangs_every_tool_is_asked_about() {
     for how in ["error", "hang"] {
         let mut session = ProxyTest::new().upstream(["--list", how]).start();
         session.handshake();
         let start = std::time::Instant::now();
-        assert_eq!(fates(&mut session, ["read"]), ["ask"], "{how}");
+        assert_eq!(decisions_for(&mut session, ["read"]), ["ask"], "{how}");
         assert!(start.elapsed().as_secs() < 8);
         let line = session.decision("read");
         assert_eq!(line["risk"], "high");
@@ -335,7 +330,7 @@ fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
     }
 }
 
-// Section 2: "`customAnnotations` lie over the upstream's hints and win"
+// contract.md, "Policy": "An operator's `customAnnotations` lie over the upstream's hints and win".
 #[test]
 fn the_operators_annotations_win() {
     let annotations = json!({"wipe": {"readOnlyHint": true}, "read": {"destructiveHint": true}});
@@ -343,6 +338,9 @@ fn the_operators_annotations_win() {
         .rules(json!({"customAnnotations": annotations}))
         .start();
     session.handshake();
-    assert_eq!(fates(&mut session, ["wipe", "read"]), ["pass", "ask"]);
+    assert_eq!(
+        decisions_for(&mut session, ["wipe", "read"]),
+        ["pass", "ask"]
+    );
     session.finish();
 }

@@ -1,12 +1,12 @@
 //! contract.md, "Command line": "Precedence, strongest first: a flag that was given, the server's
-//! `approvalRules`, `approvalProxy`, the environment, the default." One example for each step; the
-//! unit tests of `config` cover every key.
+//! `approvalRules`, `approvalProxy`, the environment, the default." One example for each step; unit
+//! tests of `config` cover every key.
 
 use serde_json::json;
 
 use super::support::{ProxyTest, Session};
 
-fn asked(session: &mut Session, tool: &str) -> bool {
+fn is_asked(session: &mut Session, tool: &str) -> bool {
     session.call(tool, json!({}));
     let message = session.find(|message| {
         message["method"] == "elicitation/create" || message.get("result").is_some()
@@ -20,26 +20,27 @@ fn started(test: ProxyTest) -> Session {
     session
 }
 
-/// Whether refusals are explained.
+/// Returns true if refusals are explained.
 fn explains(test: ProxyTest) -> bool {
     let mut session = started(test.flags(["--deny", "read"]));
     session.is_refused("read", json!({})).contains("risk=")
 }
 
-// "a flag that was given > the server's `approvalRules`"
 #[test]
 fn a_flag_beats_the_rules() {
     let rules = json!({"mode": "none", "timeout": 500});
-    assert!(asked(
+    assert!(is_asked(
         &mut started(ProxyTest::new().rules(rules.clone()).flags(["-m", "all"])),
         "read"
     ));
-    assert!(!asked(&mut started(ProxyTest::new().rules(rules)), "wipe"));
+    assert!(!is_asked(
+        &mut started(ProxyTest::new().rules(rules)),
+        "wipe"
+    ));
     let not = json!({"explainDecisions": false});
     assert!(explains(ProxyTest::new().rules(not).flags(["--explain"])));
 }
 
-// "the server's `approvalRules` > `approvalProxy`"
 #[test]
 fn the_rules_beat_the_proxy_section() {
     let section = json!({"explainDecisions": true});
@@ -50,7 +51,6 @@ fn the_rules_beat_the_proxy_section() {
     assert!(explains(ProxyTest::new().section(section)));
 }
 
-// "`approvalProxy` > environment"
 #[test]
 fn the_proxy_section_beats_the_environment() {
     let variable = "APPROVAL_EXPLAIN_DECISIONS";
@@ -61,7 +61,6 @@ fn the_proxy_section_beats_the_environment() {
     assert!(explains(ProxyTest::new().env(variable, "true")));
 }
 
-// "environment (`APPROVAL_` + the key in SCREAMING_SNAKE: `APPROVAL_DRY_RUN`, …) > default"
 #[test]
 fn the_environment_beats_the_default() {
     let mut session = started(ProxyTest::new().env("APPROVAL_DRY_RUN", "true"));
@@ -81,8 +80,8 @@ fn the_environment_beats_the_default() {
     session.stderr_says("APPROVAL_DEFAULT_TIMEOUT");
 }
 
-// "Lists of allow and deny are united over all sources; in the environment a list is JSON or
-// comma-separated."
+// contract.md, "Command line": "Lists of allow and deny are united over all sources. […] in the
+// environment a list is JSON or comma-separated."
 #[test]
 fn lists_of_allow_and_deny_are_united_over_all_sources() {
     let mut session = started(

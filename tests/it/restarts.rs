@@ -1,5 +1,5 @@
-//! Servers behind HTTP that restart: the proxy begins a new session and goes on. No call runs twice, and
-//! none runs as anything else than what was approved.
+//! HTTP servers that restart: the proxy starts a new session and goes on. No call runs twice, and an
+//! approved call runs only as it was approved.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn tools(read_only: bool) -> Value {
     ])
 }
 
-fn before(server: &RestartingServer, path: &str) -> Session {
+fn started(server: &RestartingServer, path: &str) -> Session {
     let mut session = ProxyTest::new().config(server.config(path)).start();
     session.handshake();
     session.passes("get_item", json!({}));
@@ -32,7 +32,7 @@ fn events(session: &Session, name: &str) -> Vec<Value> {
 fn after_a_restart_calls_go_on_and_none_runs_twice() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         for round in 1..=3 {
             server.restart();
             session.passes("get_item", json!({}));
@@ -41,17 +41,16 @@ fn after_a_restart_calls_go_on_and_none_runs_twice() {
         assert_eq!(server.count("initialize"), 4, "{path}");
         assert_eq!(server.count("notifications/initialized"), 4, "{path}");
         assert_eq!(events(&session, "restarted").len(), 3, "{path}");
-        // The client reads its own list again.
+        // The client must read its list again.
         session.message("notifications/tools/list_changed");
         session.finish();
     }
 }
 
 #[test]
-fn a_call_that_the_server_did_not_take_has_a_record_of_that_and_one_of_its_own_when_it_goes_again()
-{
+fn a_call_that_the_server_did_not_take_is_recorded_as_returned_and_again_when_it_is_resent() {
     let server = RestartingServer::start(tools(true));
-    let mut session = before(&server, "/mcp");
+    let mut session = started(&server, "/mcp");
     server.restart();
     let id = session.call("get_item", json!({"n": 2}));
     session.response(id);
@@ -71,10 +70,10 @@ fn a_call_that_the_server_did_not_take_has_a_record_of_that_and_one_of_its_own_w
 }
 
 #[test]
-fn an_approval_counts_after_a_restart_if_the_tool_is_what_was_shown() {
+fn an_approval_counts_after_a_restart_if_the_tool_has_not_changed() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         let id = session.call("wipe", json!({"all": true}));
         let prompt = session.prompt();
         server.restart();
@@ -91,10 +90,10 @@ fn an_approval_counts_after_a_restart_if_the_tool_is_what_was_shown() {
 }
 
 #[test]
-fn a_tool_that_is_another_one_after_a_restart_is_asked_about_again() {
+fn a_tool_that_changed_in_a_restart_is_asked_about_again() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         let id = session.call("wipe", json!({}));
         let prompt = session.prompt();
         let others = json!([{"name": "wipe", "description": "Wipes the moon.",
@@ -116,7 +115,7 @@ fn a_tool_that_is_another_one_after_a_restart_is_asked_about_again() {
 fn a_harmless_tool_that_a_restart_made_dangerous_does_not_pass() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         server.restart_with(tools(false));
         let id = session.call("get_item", json!({}));
         session.approve();
@@ -132,7 +131,7 @@ fn a_harmless_tool_that_a_restart_made_dangerous_does_not_pass() {
 }
 
 #[test]
-fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again() {
+fn a_400_for_a_lost_session_starts_a_new_one_and_the_request_is_not_resent() {
     for (body, path) in [
         (
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"No valid session ID"}}"#,
@@ -142,10 +141,10 @@ fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again()
         ("Invalid session", "/sse"),
     ] {
         let server = RestartingServer::start(tools(true));
-        server.says_of_unknown_sessions(400, body);
-        let mut session = before(&server, path);
+        server.answers_unknown_sessions_with(400, body);
+        let mut session = started(&server, path);
         if path == "/sse" {
-            // Its stream stays open, as behind a load balancer that has moved the session.
+            // The stream stays open, as behind a load balancer that has moved the session.
             server.forgets_but_keeps_streams();
         } else {
             server.restart();
@@ -168,9 +167,9 @@ fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again()
 }
 
 #[test]
-fn a_400_of_another_kind_begins_no_session() {
+fn any_other_400_starts_no_session() {
     let server = RestartingServer::start(tools(true));
-    let mut session = before(&server, "/mcp");
+    let mut session = started(&server, "/mcp");
     server.refuses_calls();
     for _ in 0..2 {
         let id = session.call("get_item", json!({}));
@@ -181,10 +180,10 @@ fn a_400_of_another_kind_begins_no_session() {
 }
 
 #[test]
-fn a_server_that_is_away_for_a_moment_is_waited_for() {
+fn a_request_waits_for_a_server_that_is_briefly_away() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         server.goes_away();
         let call = session.call("get_item", json!({}));
         let list = session.request("tools/list", json!({}));
@@ -205,10 +204,10 @@ fn a_server_that_is_away_for_a_moment_is_waited_for() {
 }
 
 #[test]
-fn what_may_have_run_is_never_sent_again() {
+fn a_call_that_may_have_run_is_never_resent() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
-        let mut session = before(&server, path);
+        let mut session = started(&server, path);
         server.breaks_off();
         let id = session.call("wipe", json!({}));
         session.approve();
@@ -230,12 +229,12 @@ fn what_may_have_run_is_never_sent_again() {
 }
 
 #[test]
-fn a_server_that_knows_no_session_it_has_just_given_is_not_asked_for_ever() {
+fn a_server_that_forgets_every_new_session_is_not_retried_forever() {
     let server = RestartingServer::start(tools(true));
-    let mut session = before(&server, "/mcp");
+    let mut session = started(&server, "/mcp");
     server.forgets_each_session();
     let id = session.call("get_item", json!({}));
-    // What the tool is cannot be known.
+    // The tool list is unknown, so the call is asked about.
     session.approve();
     let response = session.response(id);
     let message = response["error"]["message"].as_str().unwrap();

@@ -1,5 +1,4 @@
-//! Parked approval requests that outlive their session, with real processes: a restart of the client, and a proxy that
-//! is killed.
+//! Parked approval requests that outlive their session, with real processes: a client restarts, or a proxy is killed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::support::{
     Http, ProxyTest, Session, TOKEN, Terminal, call, eventually, in_session, initialize,
 };
 
-/// A user's machine: one state folder and one server.
+/// One user's state folder and server.
 struct Machine {
     home: TempDir,
 }
@@ -23,13 +22,13 @@ impl Machine {
         Machine { home }
     }
 
-    /// A proxy around the user's server, whose silence parks a question after a second.
+    /// A proxy around the user's server. It parks a question after a second of silence.
     fn proxy(&self) -> ProxyTest {
-        self.patient_proxy("1")
+        self.proxy_with_timeout("1")
     }
 
-    /// The same, after so many seconds.
-    fn patient_proxy(&self, seconds: &str) -> ProxyTest {
+    /// A proxy that parks a question after so many seconds.
+    fn proxy_with_timeout(&self, seconds: &str) -> ProxyTest {
         ProxyTest::with_inbox()
             .flags(["--timeout", seconds, "--timeout-action", "park"])
             .state(&self.state())
@@ -48,7 +47,7 @@ impl Machine {
         Terminal::at(&self.state())
     }
 
-    /// How often the server has run `wipe`, in all sessions since it was started last.
+    /// Counts the calls of `wipe` that the server has read, in all sessions.
     fn runs(&self) -> usize {
         let recorded = std::fs::read_to_string(self.record()).unwrap_or_default();
         let lines = recorded
@@ -59,11 +58,11 @@ impl Machine {
             .count()
     }
 
-    /// A session that has left a parked call; the item's id.
-    fn parks(&self, session: &mut Session) -> String {
+    /// Parks a call in this session and returns the item's id.
+    fn park_a_call(&self, session: &mut Session) -> String {
         let call = session.call("wipe", json!({"n": 1}));
         let terminal = self.terminal();
-        let item = terminal.waits_for("wipe");
+        let item = terminal.wait_for_item("wipe");
         let refusal = session.refusal(call);
         assert!(refusal.contains(&item), "{refusal}");
         eventually("it is parked", || terminal.state_of(&item) == "parked");
@@ -74,11 +73,11 @@ impl Machine {
     }
 }
 
-/// Lets a call of the first session run in a second one.
-fn comes_back(machine: &Machine, second: ProxyTest, item: &str) {
-    let mut session = second.start_mute();
+/// Checks that the approved call runs in a second session, once.
+fn runs_in_second_session(machine: &Machine, second: ProxyTest, item: &str) {
+    let mut session = second.start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(machine.runs(), 1);
     let line = session.decision("wipe");
     assert_eq!(
@@ -90,7 +89,7 @@ fn comes_back(machine: &Machine, second: ProxyTest, item: &str) {
         .into_iter()
         .find(|line| line["event"] == "resumed");
     assert_eq!(resumed.unwrap()["item"], json!(item));
-    // One yes, one run.
+    // The approval was for one run.
     let again = session.call("wipe", json!({"n": 1}));
     let refusal = session.refusal(again);
     assert!(
@@ -102,62 +101,62 @@ fn comes_back(machine: &Machine, second: ProxyTest, item: &str) {
 }
 
 #[test]
-fn a_yes_that_comes_between_two_sessions_lets_the_call_run_once_when_it_is_made_again() {
+fn an_approval_given_between_two_sessions_lets_the_call_run_once_in_the_second() {
     let machine = Machine::new();
-    let mut session = machine.proxy().start_mute();
-    let item = machine.parks(&mut session);
+    let mut session = machine.proxy().start_without_elicitation();
+    let item = machine.park_a_call(&mut session);
     session.finish();
     machine.terminal().approve(&item);
-    comes_back(&machine, machine.proxy(), &item);
+    runs_in_second_session(&machine, machine.proxy(), &item);
 }
 
 #[test]
-fn so_does_one_that_the_first_session_has_heard_of() {
+fn an_approval_that_the_first_session_knew_lets_the_call_run_once_in_the_second() {
     let machine = Machine::new();
-    let mut session = machine.proxy().start_mute();
-    let item = machine.parks(&mut session);
+    let mut session = machine.proxy().start_without_elicitation();
+    let item = machine.park_a_call(&mut session);
     machine.terminal().approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     session.finish();
-    comes_back(&machine, machine.proxy(), &item);
+    runs_in_second_session(&machine, machine.proxy(), &item);
 }
 
 #[test]
-fn a_proxy_that_is_killed_leaves_its_questions_too() {
+fn parked_questions_survive_a_killed_proxy() {
     for hears_it in [false, true] {
         let machine = Machine::new();
-        let mut session = machine.proxy().start_mute();
-        let item = machine.parks(&mut session);
+        let mut session = machine.proxy().start_without_elicitation();
+        let item = machine.park_a_call(&mut session);
         if hears_it {
             machine.terminal().approve(&item);
-            session.log_says("parked_verdict");
+            session.wait_for_event("parked_verdict");
         }
         session.signal(Signal::KILL);
         session.exit();
         if !hears_it {
             machine.terminal().approve(&item);
         }
-        comes_back(&machine, machine.proxy(), &item);
+        runs_in_second_session(&machine, machine.proxy(), &item);
     }
 }
 
 #[test]
-fn a_call_made_again_waits_for_the_item_that_is_open_still() {
+fn a_call_made_again_waits_for_the_item_that_is_still_open() {
     let machine = Machine::new();
-    let mut session = machine.proxy().start_mute();
-    let item = machine.parks(&mut session);
+    let mut session = machine.proxy().start_without_elicitation();
+    let item = machine.park_a_call(&mut session);
     session.finish();
-    let mut session = machine.patient_proxy("60").start_mute();
+    let mut session = machine.proxy_with_timeout("60").start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));
-    session.log_says("resumed");
-    assert_eq!(machine.terminal().waiting().len(), 1);
+    session.wait_for_event("resumed");
+    assert_eq!(machine.terminal().open_items().len(), 1);
     machine.terminal().approve(&item);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 }
 
 #[test]
-fn another_server_client_or_call_does_not_have_the_answer() {
+fn another_server_client_or_call_does_not_get_the_verdict() {
     type Change = fn(ProxyTest, &Path) -> ProxyTest;
     let changes: [(&str, Change); 4] = [
         ("another argument of the server", |test, home| {
@@ -174,45 +173,45 @@ fn another_server_client_or_call_does_not_have_the_answer() {
         }),
     ];
     let machine = Machine::new();
-    let mut session = machine.proxy().start_mute();
-    let item = machine.parks(&mut session);
+    let mut session = machine.proxy().start_without_elicitation();
+    let item = machine.park_a_call(&mut session);
     session.finish();
     machine.terminal().approve(&item);
     for (what, change) in changes {
-        let mut session = change(machine.proxy(), machine.home.path()).start_mute();
+        let mut session = change(machine.proxy(), machine.home.path()).start_without_elicitation();
         let call = session.call("wipe", json!({"n": 1}));
         let refusal = session.refusal(call);
         assert!(!refusal.contains(&item), "{what}: {refusal}");
         session.finish();
     }
-    let mut session = machine.proxy().start_mute();
+    let mut session = machine.proxy().start_without_elicitation();
     let call = session.call("wipe", json!({"n": 2}));
     assert!(!session.refusal(call).contains(&item));
     session.finish();
-    // Variables of a terminal tell no server from another.
+    // Variables of the terminal session do not count.
     let same = machine
         .proxy()
         .env("TERM", "vt100")
         .env("SSH_TTY", "/dev/pts/9");
-    comes_back(&machine, same, &item);
+    runs_in_second_session(&machine, same, &item);
 }
 
 #[test]
-fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_where_it_was() {
+fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_with_the_same_ones() {
     let rooted = |machine: &Machine| {
         let mut session = machine.proxy().start();
         session.handshake_as("2025-06-18", json!({"roots": {"listChanged": true}}));
         session
     };
-    let tell = |session: &mut Session, uri: &str| {
+    let answer_roots = |session: &mut Session, uri: &str| {
         let asked = session.message("roots/list");
         session.answer(&asked, json!({"roots": [{"uri": uri, "name": "here"}]}));
     };
     let machine = Machine::new();
     let mut session = rooted(&machine);
     let call = session.call("wipe", json!({"n": 1}));
-    tell(&mut session, "file:///here");
-    let item = machine.terminal().waits_for("wipe");
+    answer_roots(&mut session, "file:///here");
+    let item = machine.terminal().wait_for_item("wipe");
     session.refusal(call);
     eventually("it may be resumed", || {
         machine.state().join("resumable").exists()
@@ -222,21 +221,21 @@ fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_where_it_was(
 
     let mut session = rooted(&machine);
     let call = session.call("wipe", json!({"n": 1}));
-    tell(&mut session, "file:///there");
+    answer_roots(&mut session, "file:///there");
     assert!(!session.refusal(call).contains(&item));
     session.finish();
 
     let mut session = rooted(&machine);
     let call = session.call("wipe", json!({"n": 1}));
-    tell(&mut session, "file:///here");
-    session.ran(call);
+    answer_roots(&mut session, "file:///here");
+    session.expect_ran(call);
     session.finish();
 }
 
-/// A session over HTTP that has made the call of item 1; what the client is told.
-fn asks_over_http(http: &Http, token: Option<&str>) -> (String, Value) {
+/// Opens a session over HTTP and makes the call; returns the session and the response.
+fn call_over_http(http: &Http, token: Option<&str>) -> (String, Value) {
     let http = match token {
-        Some(token) => http.clone().showing(&format!("Bearer {token}")),
+        Some(token) => http.clone().with_authorization(&format!("Bearer {token}")),
         None => http.clone(),
     };
     let mut hello = initialize();
@@ -247,8 +246,8 @@ fn asks_over_http(http: &Http, token: Option<&str>) -> (String, Value) {
     let session = response.header("mcp-session-id").unwrap().to_owned();
     let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     http.post(&in_session(&session), initialized);
-    let mut told = http.post(&in_session(&session), call(1, "wipe"));
-    (session, told.message())
+    let mut answer = http.post(&in_session(&session), call(1, "wipe"));
+    (session, answer.message())
 }
 
 fn text(message: &Value) -> &str {
@@ -256,7 +255,7 @@ fn text(message: &Value) -> &str {
 }
 
 #[test]
-fn over_http_only_a_client_with_the_same_token_has_the_answer() {
+fn over_http_only_a_client_with_the_same_token_gets_the_verdict() {
     let over_http = |machine: &Machine, token: Option<&str>| {
         let mut test = machine.proxy();
         test = test.flags(["--transport", "streamable-http", "--port", "0"]);
@@ -268,17 +267,17 @@ fn over_http_only_a_client_with_the_same_token_has_the_answer() {
     let machine = Machine::new();
     let proxy = over_http(&machine, Some(TOKEN));
     let http = proxy.http();
-    let (session, told) = asks_over_http(&http, Some(TOKEN));
-    let item = machine.terminal().waiting().remove(0)["id"]
+    let (session, answer) = call_over_http(&http, Some(TOKEN));
+    let item = machine.terminal().open_items().remove(0)["id"]
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(text(&told).contains(&item), "{told}");
+    assert!(text(&answer).contains(&item), "{answer}");
     machine.terminal().approve(&item);
-    proxy.log_says("parked_verdict");
-    // Nobody else has it while its session lasts.
-    let (_, told) = asks_over_http(&http, Some(TOKEN));
-    assert!(!text(&told).contains(&item), "{told}");
+    proxy.wait_for_event("parked_verdict");
+    // While the first session lasts, no other session gets the verdict.
+    let (_, answer) = call_over_http(&http, Some(TOKEN));
+    assert!(!text(&answer).contains(&item), "{answer}");
     let ended = http
         .clone()
         .with_token()
@@ -288,19 +287,18 @@ fn over_http_only_a_client_with_the_same_token_has_the_answer() {
     drop(proxy);
     for other in [None, Some("another-token")] {
         let proxy = over_http(&machine, other);
-        let (_, told) = asks_over_http(&proxy.http(), other);
-        assert!(!text(&told).contains(&item), "{other:?}: {told}");
+        let (_, answer) = call_over_http(&proxy.http(), other);
+        assert!(!text(&answer).contains(&item), "{other:?}: {answer}");
         proxy.signal(Signal::TERM);
     }
     let proxy = over_http(&machine, Some(TOKEN));
-    let (_, told) = asks_over_http(&proxy.http(), Some(TOKEN));
-    assert!(text(&told).ends_with(" ran"), "{told}");
+    let (_, answer) = call_over_http(&proxy.http(), Some(TOKEN));
+    assert!(text(&answer).ends_with(" ran"), "{answer}");
     assert_eq!(machine.runs(), 1);
 }
 
-// "a documented list of session variables".
 #[test]
-fn every_variable_that_does_not_count_is_documented() {
+fn every_session_variable_is_documented() {
     let page = include_str!("../../docs/configuration.md");
     let (_, list) = page.split_once("## Parked questions").unwrap();
     for name in SESSION_VARIABLES {
@@ -316,9 +314,9 @@ fn questions_of_http_clients_without_a_token_end_with_their_session() {
         .flags(["--transport", "streamable-http", "--port", "0"])
         .start();
     let http = proxy.http();
-    let (session, _) = asks_over_http(&http, None);
+    let (session, _) = call_over_http(&http, None);
     let terminal = machine.terminal();
-    let item = terminal.waiting().remove(0)["id"]
+    let item = terminal.open_items().remove(0)["id"]
         .as_str()
         .unwrap()
         .to_owned();

@@ -1,4 +1,4 @@
-//! Secrets of every kind, searched for in what is kept: the log, stderr, the inbox's files and its history.
+//! Searches for secrets of every kind in the log, stderr, the inbox's files and its history.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, eventually};
 
-/// In every secret here, and in nothing else.
+/// Part of every secret here, and of nothing else.
 const MARK: &str = "hunter2";
 
-/// A secret of each kind, each where a call can have it.
+/// Arguments with a secret of each kind, in each place where a call can have one.
 fn arguments() -> Value {
     json!({
         "password": "hunter2", "pwd": "hunter2", "pass": "hunter2", "auth": "hunter2", "bearer": "hunter2",
@@ -41,10 +41,10 @@ fn arguments() -> Value {
     })
 }
 
-/// What is none, and must be left.
+/// Texts that are not secret and must be kept.
 const KEPT: [&str; 4] = ["512", "page-7", "Bob", "example.com"];
 
-/// Reasons and errors that hold secrets, too.
+/// A reason or an error that contains secrets.
 const WORDS: &str = "not with password=hunter2, nor https://me:hunter2@example.com, EMP-hunter2";
 
 fn test() -> ProxyTest {
@@ -66,7 +66,7 @@ fn is_in_store(session: &Session, text: &str) -> bool {
 }
 
 #[test]
-fn no_secret_of_any_kind_is_in_the_log_whatever_becomes_of_the_call() {
+fn no_secret_is_logged_whatever_is_decided_about_the_call() {
     let mut session = test().start();
     session.handshake();
     let passed = session.passes("read", arguments());
@@ -80,7 +80,7 @@ fn no_secret_of_any_kind_is_in_the_log_whatever_becomes_of_the_call() {
         session.answer(&prompt, answer);
         session.response(call);
     }
-    // What cannot be read, so that its reason is the message's own words.
+    // A message that cannot be read safely: the reason of its refusal quotes the message.
     session.send(r#"{"jsonrpc":"2.0","id":98,"method":"x","Params":{"password=hunter2":1}}"#);
     session.sync();
     let log = log_text(&session);
@@ -117,30 +117,30 @@ fn an_error_of_the_client_is_logged_without_its_secrets() {
 }
 
 #[test]
-fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
-    let mut session = test().start_mute();
+fn no_secret_of_a_call_stays_in_the_inboxs_files_once_it_is_decided_or_withdrawn() {
+    let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
-    // One is approved, one denied, one taken back.
+    // One call is approved, one denied, one cancelled.
     for how in ["approve", "deny", "cancel"] {
         let call = session.call("wipe", arguments());
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         assert!(is_in_store(&session, MARK));
         assert!(terminal.approvals(&["show", &id]).out.contains(MARK));
         if how == "cancel" {
             session.notify("notifications/cancelled", json!({"requestId": call}));
         } else {
-            let told = terminal.approvals(&[how, &id, "--reason", WORDS]);
-            assert_eq!(told.code, Some(0), "{told:?}");
+            let output = terminal.approvals(&[how, &id, "--reason", WORDS]);
+            assert_eq!(output.code, Some(0), "{output:?}");
             session.response(call);
         }
-        // While the proxy runs, and has its page open.
+        // They go while the proxy still runs and serves its page.
         eventually("the files are without it", || !is_in_store(&session, MARK));
-        let told = terminal.approvals(&["show", &id]);
-        assert!(!told.out.contains(MARK), "{told:?}");
-        let is_told = told.out.contains("Secrets in the call were replaced");
+        let output = terminal.approvals(&["show", &id]);
+        assert!(!output.out.contains(MARK), "{output:?}");
+        let is_told = output.out.contains("Secrets in the call were replaced");
         assert!(
-            is_told && KEPT.iter().all(|kept| told.out.contains(kept)),
-            "{told:?}"
+            is_told && KEPT.iter().all(|kept| output.out.contains(kept)),
+            "{output:?}"
         );
     }
     let history = Value::from(terminal.history()).to_string();
@@ -151,21 +151,21 @@ fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_killed_proxys_calls_leave_the_files_with_the_next_look_into_the_inbox() {
-    let mut session = test().start_mute();
+fn a_killed_proxys_calls_are_removed_when_the_inbox_is_next_used() {
+    let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
     session.call("wipe", arguments());
-    terminal.waits_for("wipe");
+    terminal.wait_for_item("wipe");
     session.signal(Signal::KILL);
     session.exit();
     assert!(is_in_store(&session, MARK));
-    let told = terminal.approvals(&["list", "--history"]);
-    assert!(told.out.contains("expired"), "{told:?}");
+    let output = terminal.approvals(&["list", "--history"]);
+    assert!(output.out.contains("expired"), "{output:?}");
     assert!(!is_in_store(&session, MARK));
 }
 
 #[test]
-fn a_huge_refused_call_leaves_a_small_line_that_says_how_large_it_was() {
+fn a_huge_refused_call_leaves_a_small_record_with_its_size() {
     let mut session = ProxyTest::new()
         .section(json!({}))
         .flags(["--deny", "wipe"])

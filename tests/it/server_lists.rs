@@ -1,5 +1,5 @@
-//! The tool lists that servers really have: late, failing, empty at first, changing without a word,
-//! with hints of wrong types, and from servers that understand only ids that are numbers.
+//! Tool lists of real servers: late, failing, empty at first, changed without notice, with hints of a
+//! wrong type, and from servers that accept only numeric ids.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn session<const N: usize>(upstream: [&str; N]) -> Session {
     session
 }
 
-/// A call that somebody is asked about, and denies: what they were shown.
+/// Makes a call that must be asked about, denies it, and returns the text of the prompt.
 fn is_asked_about(session: &mut Session, tool: &str) -> String {
     let id = session.call(tool, json!({}));
     let prompt = session.prompt();
@@ -24,14 +24,13 @@ fn is_asked_about(session: &mut Session, tool: &str) -> String {
     prompt["params"]["message"].as_str().unwrap().to_owned()
 }
 
-/// The client lists the server's tools.
+/// Lists the server's tools as the client.
 fn lists(session: &mut Session) -> Value {
     let id = session.request("tools/list", json!({}));
     session.response(id)["result"]["tools"].clone()
 }
 
-/// How many of the server's requests for the list have been ours: they have a text or a large
-/// number for an id.
+/// Counts our own requests for the list. Their ids are strings or large numbers.
 fn lists_of_ours(session: &Session) -> usize {
     let recorded = String::from_utf8(session.recorded()).unwrap();
     let lines = recorded
@@ -48,9 +47,9 @@ fn sync_data(annotations: &Value) -> Value {
     json!([{"name": "sync_data", "inputSchema": {"type": "object"}, "annotations": annotations}])
 }
 
-// A server first calls a tool harmless and later destructive, and never sends `list_changed`.
+// Attack: a server marks a tool as harmless, later as destructive, and never sends `list_changed`.
 #[test]
-fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it() {
+fn a_tool_that_silently_becomes_destructive_is_asked_about_after_the_client_lists_it() {
     let mut session = ProxyTest::new()
         .tools(&sync_data(&json!({"readOnlyHint": true})))
         .start();
@@ -61,11 +60,15 @@ fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it
     assert_eq!(
         lists_of_ours(&session),
         1,
-        "a listing that fits costs nothing"
+        "a listing that has not changed causes no request"
     );
     let turned = sync_data(&json!({"readOnlyHint": false, "destructiveHint": true}));
     std::fs::write(session.path("tools.json"), turned.to_string()).unwrap();
-    assert_eq!(lists(&mut session), turned, "it passes as it is");
+    assert_eq!(
+        lists(&mut session),
+        turned,
+        "the client gets the list unchanged"
+    );
     let shown = is_asked_about(&mut session, "sync_data");
     assert!(shown.contains("the tool is marked destructive"), "{shown}");
     assert_eq!(lists_of_ours(&session), 2);
@@ -76,19 +79,19 @@ fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it
     session.finish();
 }
 
-// The same behind HTTP, in both eras.
+// For legacy and stateless calls.
 #[test]
-fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
-    for is_modern in [false, true] {
+fn a_tool_behind_http_that_silently_becomes_destructive_is_asked_about() {
+    for is_stateless in [false, true] {
         let upstream = HttpUpstream::start(&sync_data(&json!({"readOnlyHint": true})));
         let mut session = ProxyTest::new().config(upstream.config()).start();
-        if !is_modern {
+        if !is_stateless {
             session.handshake();
         }
         let meta = &stateless_call(1, "x")["params"]["_meta"];
         let params = |name: Option<&str>| {
             let mut params = json!({});
-            if is_modern {
+            if is_stateless {
                 params["_meta"] = meta.clone();
             }
             if let Some(name) = name {
@@ -100,7 +103,7 @@ fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
         let id = session.request("tools/call", params(Some("sync_data")));
         assert_ne!(session.response(id)["result"]["isError"], true);
         assert_eq!(upstream.calls("sync_data").len(), 1);
-        upstream.list(&sync_data(&json!({"destructiveHint": true})));
+        upstream.set_tools(&sync_data(&json!({"destructiveHint": true})));
         let id = session.request("tools/list", params(None));
         session.response(id);
         let id = session.request("tools/call", params(Some("sync_data")));
@@ -114,7 +117,7 @@ fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
 }
 
 #[test]
-fn a_server_that_understands_only_numbers_is_asked_in_numbers() {
+fn a_server_that_accepts_only_numeric_ids_is_asked_with_numeric_ids() {
     for how in ["refuse", "ignore", "zero", "null"] {
         let mut session = session(["--text-ids", how]);
         let start = Instant::now();
@@ -129,7 +132,7 @@ fn a_server_that_understands_only_numbers_is_asked_in_numbers() {
 }
 
 #[test]
-fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
+fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_arrives() {
     let mut session = session(["--list", "late"]);
     let start = Instant::now();
     let shown = is_asked_about(&mut session, "read");
@@ -143,9 +146,9 @@ fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
     session.finish();
 }
 
-// Until the list is known, people are told so, and not that the server does not list the tool.
+// Until the list is known, prompts say so, and not that the server does not list the tool.
 #[test]
-fn a_first_list_that_fails_or_is_empty_is_read_again_and_people_are_told_the_truth() {
+fn a_first_list_that_fails_or_is_empty_is_read_again_and_prompts_say_that_it_is_unknown() {
     for (how, why) in [("error", "fetch failed"), ("empty", "it is empty so far")] {
         let mut session = session(["--first-list", how]);
         let shown = is_asked_about(&mut session, "read");
@@ -190,17 +193,17 @@ fn a_hint_of_a_wrong_type_does_not_hide_its_tool() {
         ("get_item", "annotations"),
         ("zap", "readOnlyHint"),
     ] {
-        let told =
+        let warning =
             format!("tool \"{tool}\" has members of a wrong type, which are ignored: `{member}`");
-        session.stderr_says(&told);
-        assert_eq!(session.stderr().matches(&told).count(), 1);
+        session.stderr_says(&warning);
+        assert_eq!(session.stderr().matches(&warning).count(), 1);
     }
     session.finish();
 }
 
 // Some clients never send `notifications/initialized`.
 #[test]
-fn a_client_that_never_sends_initialized_gets_what_others_get() {
+fn a_client_that_never_sends_initialized_is_served_like_others() {
     let mut session = ProxyTest::new().start();
     let mut hello = initialize();
     hello["id"] = json!("hello");

@@ -1,4 +1,4 @@
-//! contract.md, "Processes", and contract.md, "Command line": "128+N ended by signal N".
+//! contract.md, "Command line": "128+N ended by signal N". How servers end then: contract.md, "Processes".
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, is_running};
 
-// "every pending request gets an answer"
+// contract.md, "Processes": "every pending request gets an answer".
 #[test]
-fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number() {
+fn a_signal_answers_pending_requests_stops_the_server_and_ends_with_128_plus_its_number() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let mut session = ProxyTest::new().start();
         session.handshake();
@@ -53,9 +53,9 @@ fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number
     }
 }
 
-// "SIGKILL within five seconds in all", also where it is a signal that ends the proxy
+// contract.md, "Processes": "A server's process group ends with its session".
 #[test]
-fn a_server_that_ignores_everything_is_killed_after_a_signal_too() {
+fn a_server_that_ignores_the_end_of_stdin_ends_after_a_signal_too() {
     let mut session = ProxyTest::new().upstream(["--stay"]).start();
     session.handshake();
     let server = session.script(json!({"do": "report"}))["pid"]

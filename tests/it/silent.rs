@@ -1,4 +1,4 @@
-//! Clients that declare elicitation, show nothing and wait; and agents that try again what was denied.
+//! Clients that declare elicitation, show nothing and wait; and agents that repeat a denied call.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::support::{ProxyTest, Session, approval};
 const SILENCE: &str = "APPROVAL_APPROVAL_ALSO_INBOX_AFTER";
 const MEMORY: &str = "APPROVAL_APPROVAL_DENY_MEMORY_SECONDS";
 
-fn after(seconds: &str) -> ProxyTest {
+fn listed_after(seconds: &str) -> ProxyTest {
     ProxyTest::with_inbox().env(SILENCE, seconds)
 }
 
@@ -15,27 +15,27 @@ fn last_decision(session: &Session) -> Value {
     session.decisions().pop().unwrap()
 }
 
-/// A call whose prompt the client leaves unanswered: its id, the prompt, and the item that the inbox lists.
+/// Makes a call whose prompt stays unanswered. Returns its id, the prompt, and the item in the inbox.
 fn listed(session: &mut Session) -> (u64, Value, String) {
     session.handshake();
     let call = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
-    let item = session.terminal().waits_for("wipe");
+    let item = session.terminal().wait_for_item("wipe");
     (call, prompt, item)
 }
 
 // contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
 // = off): the question is also listed in the inbox […]. Whichever answer comes first counts."
 #[test]
-fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom() {
-    let mut session = after("0.2").start();
+fn a_silent_clients_question_can_be_answered_in_the_inbox_and_the_record_says_by_whom() {
+    let mut session = listed_after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
-    let told = terminal.approvals(&["approve", &item, "--as", "Ann"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["approve", &item, "--as", "Ann"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let withdrawn = session.message("notifications/cancelled");
     assert_eq!(withdrawn["params"]["requestId"], prompt["id"]);
-    session.ran(call);
+    session.expect_ran(call);
     let line = last_decision(&session);
     assert_eq!(
         [&line["decision"], &line["engine"], &line["approver"]],
@@ -43,7 +43,7 @@ fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom(
         "{line}"
     );
     assert_eq!(line["approver_verified"], false, "{line}");
-    // A late answer counts for nothing.
+    // A late answer does not count.
     session.answer(&prompt, approval());
     session.sync();
     assert_eq!(session.runs_of("wipe"), 1);
@@ -51,13 +51,13 @@ fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom(
 }
 
 #[test]
-fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
-    let mut session = after("0.2").start();
+fn an_answer_in_the_client_closes_the_item_and_leaves_one_history_entry() {
+    let mut session = listed_after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
     session.answer(&prompt, approval());
-    session.ran(call);
-    terminal.waits(0);
+    session.expect_ran(call);
+    terminal.wait_for_items(0);
     super::support::eventually("the history has it", || {
         terminal
             .history()
@@ -73,8 +73,8 @@ fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
 }
 
 #[test]
-fn silence_lists_nothing_where_that_is_turned_off() {
-    let mut session = after("0").flags(["--timeout", "1"]).start();
+fn silence_lists_nothing_if_that_is_turned_off() {
+    let mut session = listed_after("0").flags(["--timeout", "1"]).start();
     session.handshake();
     let call = session.call("wipe", json!({}));
     session.prompt();
@@ -84,7 +84,7 @@ fn silence_lists_nothing_where_that_is_turned_off() {
 }
 
 #[test]
-fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
+fn a_denied_call_is_refused_without_asking_until_somebody_approves_its_item() {
     let mut session = ProxyTest::with_inbox().env(MEMORY, "600").start();
     session.handshake();
     let terminal = session.terminal();
@@ -99,18 +99,18 @@ fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
         assert!(!session.was_prompted(), "{text}");
         text
     };
-    let (text, item) = (again(), terminal.waits_for("wipe"));
+    let (text, item) = (again(), terminal.wait_for_item("wipe"));
     assert!(
         text.contains(&format!("by approving item {item}")),
         "{text}"
     );
     assert_eq!(again().matches(&item).count(), 1);
-    assert_eq!(terminal.waiting().len(), 1);
+    assert_eq!(terminal.open_items().len(), 1);
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let lifted = session.call("wipe", json!({"n": 7}));
-    session.ran(lifted);
-    // Once.
+    session.expect_ran(lifted);
+    // The approval was for one run.
     session.call("wipe", json!({"n": 7}));
     session.prompt();
     assert_eq!(session.runs_of("wipe"), 1);

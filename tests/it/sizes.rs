@@ -1,5 +1,4 @@
-//! Large messages, and ones that are too large. contract.md, "Command line": "`--max-message-size`
-//! (64 MiB)".
+//! Large messages, and messages over `--max-message-size`.
 
 use serde_json::{Value, json};
 
@@ -35,12 +34,14 @@ fn an_argument_of_ten_mib_arrives_intact() {
     let call = format!("{call}\n");
     session.send_bytes(call.as_bytes());
     session.response("large");
-    // Not `assert_eq`, which would print both.
+    // `assert_eq` would print both.
     assert!(session.recorded() == [&before[..], call.as_bytes()].concat());
     session.finish();
 }
 
-// "A message is at most 16 KiB"; "the text then carries the SHA-256 of the whole call"
+// contract.md, "Prompts": "A message is at most 16 KiB. A call that does not fit is shortened, the
+// longest strings first, with their size; the message says so first and carries the SHA-256 of the
+// whole call."
 #[test]
 fn a_gated_call_with_a_large_argument_is_shown_in_part_and_runs_whole() {
     let mut session = session([]);
@@ -68,7 +69,7 @@ fn a_gated_call_with_a_large_argument_is_shown_in_part_and_runs_whole() {
 }
 
 #[test]
-fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on() {
+fn a_client_message_that_is_too_large_is_refused_and_the_session_goes_on() {
     let mut session = session(["--max-message-size", "64KiB"]);
     session.passes("read", json!({}));
     let large = "x".repeat(70_000);
@@ -82,7 +83,7 @@ fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on
             .contains("--max-message-size"),
         "{response}"
     );
-    // The part behind the cap is no line of its own.
+    // The part beyond the limit is not read as a line of its own.
     let call =
         json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "wipe"}});
     session.send(format!("{}{call}", " ".repeat(300_000)));
@@ -95,7 +96,7 @@ fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on
         session.recorded(),
         [&before[..], sentinel.as_bytes(), b"\n"].concat()
     );
-    // Exactly the cap passes.
+    // A message of exactly the limit passes.
     let shell = json!({"jsonrpc": "2.0", "id": "e", "method": "ping", "params": ""}).to_string();
     let exact = shell.replace(
         "\"params\":\"\"",
@@ -108,7 +109,7 @@ fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on
 }
 
 #[test]
-fn a_message_of_the_servers_that_is_too_large_becomes_an_error_and_the_session_goes_on() {
+fn a_server_message_that_is_too_large_becomes_an_error_and_the_session_goes_on() {
     let mut session = session(["--max-message-size", "64KiB"]);
     for bytes in [70_000, 1_000_000] {
         let id = session.call("big", json!({"bytes": bytes}));
@@ -121,10 +122,10 @@ fn a_message_of_the_servers_that_is_too_large_becomes_an_error_and_the_session_g
     session.finish();
 }
 
-// contract.md, "Processes": "every pending request gets an answer", whatever order the members of a
-// message are in; serde_json's maps, Go's and Swift's are sorted, so the id comes first.
+// contract.md, "Processes": "every pending request gets an answer", in whatever order a message has its
+// members. The maps of serde_json, Go and Swift are sorted, so the id comes first.
 #[test]
-fn the_id_of_a_message_that_is_too_large_is_found_where_its_members_are_sorted() {
+fn the_id_of_a_message_that_is_too_large_is_found_if_its_members_are_sorted() {
     let mut session = session(["--max-message-size", "64KiB"]);
     let filler = "x".repeat(70_000);
     let request = json!({"jsonrpc": "2.0", "id": "sorted", "method": "ping", "params": [filler]});

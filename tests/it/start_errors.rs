@@ -1,4 +1,4 @@
-//! What stops a start, as the client sees it: the answer to its first request.
+//! Errors that stop a start, as the client sees them: the answer to its first request.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, proxy};
 
-/// Longer than any start takes, and shorter than a silent client is waited for.
+/// Longer than any start takes, and shorter than the wait for a silent client's first request.
 const SOON: Duration = Duration::from_millis(2_500);
 
 fn initialize(session: &mut Session) -> u64 {
@@ -16,8 +16,8 @@ fn initialize(session: &mut Session) -> u64 {
     session.request("initialize", params)
 }
 
-/// What the client is told, and the exit code: one error under the request's id, and nothing else.
-fn told(session: &mut Session, id: u64) -> (i32, String) {
+/// Returns the exit code and the error. The client must get nothing but this error, under its request's id.
+fn start_error(session: &mut Session, id: u64) -> (i32, String) {
     let answer = session.next();
     assert_eq!(answer["id"], id, "{answer}");
     assert_eq!(answer["error"]["code"], -32603, "{answer}");
@@ -28,7 +28,7 @@ fn told(session: &mut Session, id: u64) -> (i32, String) {
     (code, text.to_owned())
 }
 
-/// The proxy with this whole command line, and a client at it.
+/// Starts the proxy with exactly these arguments.
 fn with_arguments(arguments: &[&str]) -> Session {
     ProxyTest::new().start_with(arguments)
 }
@@ -36,7 +36,7 @@ fn with_arguments(arguments: &[&str]) -> Session {
 /// Starts a proxy.
 type Start = Box<dyn FnOnce() -> Session>;
 
-/// Every way to fail at the start: a name, how to get there, the exit code, and words of the reason.
+/// Every error of a start: a name, how to cause it, the exit code, and words of the error.
 fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
     let rules = json!({"command": "true", "approvalRules": {"mode": "careful"}});
     let missing = tempfile::tempdir().unwrap().path().join("no/audit.jsonl");
@@ -161,7 +161,7 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
             &["`box`", "status 3", "scripted_upstream: exits at once"],
         ),
         (
-            "a server elsewhere that speaks HTTP+SSE and is not there",
+            "an unreachable server that speaks HTTP+SSE",
             Box::new(move || config(json!({"url": url, "type": "sse"})).start()),
             4,
             &["`box`", "http://127.0.0.1:1/mcp?…", "cannot be reached"],
@@ -181,15 +181,15 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
 }
 
 #[test]
-fn every_error_of_a_start_is_the_answer_to_initialize() {
+fn every_startup_error_is_the_answer_to_initialize() {
     for (name, start, expected, words) in failures() {
         let mut session = start();
         let id = initialize(&mut session);
-        let (code, text) = told(&mut session, id);
+        let (code, text) = start_error(&mut session, id);
         assert_eq!(code, expected, "{name}: {text}");
         for word in words {
             assert!(text.contains(word), "{name}: {text}");
-            // `stderr` says no less.
+            // stderr must say the same.
             session.stderr_says(word);
         }
         assert!(
@@ -205,7 +205,7 @@ fn every_error_of_a_start_is_the_answer_to_initialize() {
 }
 
 #[test]
-fn a_client_of_the_stateless_era_is_told_too() {
+fn a_stateless_client_gets_the_startup_error_too() {
     let requests = [
         (
             json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
@@ -231,10 +231,10 @@ fn a_client_of_the_stateless_era_is_told_too() {
     }
 }
 
-// The SDKs' `Client` takes an error to `server/discover` for an old server, and shows people only the
-// error to `initialize`.
+// The SDKs' `Client` takes an error to `server/discover` as a sign of a legacy server, and shows people
+// only the error to `initialize`.
 #[test]
-fn a_client_that_looks_for_the_era_first_is_told_twice() {
+fn a_client_that_sends_discover_first_gets_the_error_twice() {
     for mut session in [
         with_arguments(&["--upstream", "/nonexistent/config.json"]),
         ProxyTest::new().upstream(["--exit", "3"]).start(),
@@ -243,12 +243,12 @@ fn a_client_that_looks_for_the_era_first_is_told_twice() {
         let answer = session.response(id);
         assert!(answer["error"]["message"].is_string(), "{answer}");
         let id = initialize(&mut session);
-        told(&mut session, id);
+        start_error(&mut session, id);
     }
 }
 
 #[test]
-fn a_client_that_says_nothing_or_leaves_does_not_keep_the_process() {
+fn a_client_that_sends_nothing_or_leaves_does_not_keep_the_process_running() {
     let mut silent = with_arguments(&["--upstream", "/nonexistent/config.json"]);
     let (code, took) = silent.exit();
     assert_eq!(code, 3);
@@ -276,7 +276,7 @@ fn a_signal_ends_a_process_that_waits_for_the_first_request() {
 }
 
 #[test]
-fn nor_is_a_signal_kept_waiting_once_a_server_has_ended() {
+fn a_signal_ends_a_process_whose_server_has_exited() {
     let mut session = ProxyTest::new().upstream(["--exit", "3"]).start();
     session.stderr_says("exits at once");
     session.signal(rustix::process::Signal::TERM);
@@ -285,7 +285,7 @@ fn nor_is_a_signal_kept_waiting_once_a_server_has_ended() {
 }
 
 #[test]
-fn nothing_is_answered_where_no_mcp_is_spoken() {
+fn commands_that_do_not_speak_mcp_answer_nothing() {
     for arguments in [
         &[
             "--upstream",
@@ -307,7 +307,7 @@ fn nothing_is_answered_where_no_mcp_is_spoken() {
 }
 
 #[test]
-fn the_end_of_a_servers_stderr_is_told_without_its_secrets() {
+fn the_error_quotes_the_end_of_the_servers_stderr_without_secrets() {
     let script = "printf '\\033[31mbad key %s\\033[0m\\n' `printenv API_KEY` >&2; echo 'second line' >&2; exit 1";
     let entry = json!({
         "command": "sh", "args": ["-c", script], "env": {"API_KEY": "very-s3cret-value"},
@@ -316,14 +316,14 @@ fn the_end_of_a_servers_stderr_is_told_without_its_secrets() {
         .config(json!({"mcpServers": {"box": entry}}))
         .start();
     let id = initialize(&mut session);
-    let (code, text) = told(&mut session, id);
+    let (code, text) = start_error(&mut session, id);
     assert_eq!(code, 4);
     assert!(text.contains("bad key [hidden] | second line"), "{text}");
 }
 
-// A banner or a log message is no answer to `initialize`.
+// A banner or a log message is not an answer to `initialize`.
 #[test]
-fn a_server_that_dies_before_it_answers_initialize_says_why() {
+fn the_error_says_why_a_server_died_before_it_answered_initialize() {
     let script = "read -r line; echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\
                   \"params\":{\"level\":\"info\",\"data\":\"hello\"}}'; echo 'no licence found' >&2; exit 7";
     let entry = json!({"command": "sh", "args": ["-c", script]});
@@ -341,7 +341,7 @@ fn a_server_that_dies_before_it_answers_initialize_says_why() {
 }
 
 #[test]
-fn a_server_elsewhere_that_is_not_there_is_named_with_its_url() {
+fn the_error_names_the_url_of_an_unreachable_server() {
     let url = "http://user:pa55word@127.0.0.1:1/mcp?key=s3cret-value";
     let config = json!({"mcpServers": {"box": {"url": url}}});
     let mut session = ProxyTest::new().config(config).start();
@@ -360,14 +360,14 @@ fn a_server_elsewhere_that_is_not_there_is_named_with_its_url() {
             "{text}"
         );
     }
-    // It may be there the next time.
+    // The proxy keeps running: the server may be reachable next time.
     assert!(session.is_running());
     session.finish();
 }
 
-// `--audit-log FILE`: what the server writes passes as it is, without a name in front.
+// With `--audit-log FILE`, the server's stderr passes without a prefix.
 #[test]
-fn a_servers_stderr_passes_unchanged_where_the_log_is_a_file() {
+fn a_servers_stderr_passes_unchanged_if_the_log_is_a_file() {
     let script = "printf 'no newline' >&2; printf '\\033[31m red\\r\\n' >&2; cat > /dev/null";
     let entry = json!({"command": "sh", "args": ["-c", script]});
     let mut session = ProxyTest::new()

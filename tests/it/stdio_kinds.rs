@@ -1,4 +1,4 @@
-//! What clients hand over as stdin and stdout: pipes (all other tests), sockets, files, devices.
+//! Kinds of stdin and stdout that clients use: sockets, files, devices. All other tests use pipes.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -37,7 +37,7 @@ fn responses(text: &str) -> Vec<(u64, Value)> {
 }
 
 #[test]
-fn from_a_plain_file_to_a_plain_file() {
+fn plain_files_work_as_stdin_and_stdout() {
     let test = ProxyTest::new();
     std::fs::write(test.path("transcript"), TRANSCRIPT).unwrap();
     let transcript = File::open(test.path("transcript")).unwrap();
@@ -52,18 +52,18 @@ fn from_a_plain_file_to_a_plain_file() {
         "{out}"
     );
     assert_eq!(responses[1].1["content"][0]["text"], "read ran");
-    // Nobody is there to answer.
+    // Nobody can answer the prompt.
     assert_eq!(responses[2].1["isError"], true);
     assert!(!session.has_recorded("marker"));
 }
 
 #[test]
-fn over_a_pair_of_sockets() {
+fn a_socket_works_as_stdin_and_stdout() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let test = ProxyTest::new();
-    // One socket for both, as some clients start their servers.
+    // Some clients use one socket for both.
     let stdin = OwnedFd::from(theirs.try_clone().unwrap());
     let mut session = test.stdin(stdin).stdout(OwnedFd::from(theirs)).start();
     (&ours).write_all(TRANSCRIPT.as_bytes()).unwrap();
@@ -79,7 +79,7 @@ fn over_a_pair_of_sockets() {
             seen.push(message["id"].clone());
         }
     }
-    // A large answer, more than a socket holds.
+    // An answer that does not fit into the socket's buffer.
     let big = json!({"jsonrpc": "2.0", "id": "big", "method": "tools/call",
                      "params": {"name": "big", "arguments": {"bytes": 3_000_000}}});
     (&ours).write_all(format!("{big}\n").as_bytes()).unwrap();
@@ -95,7 +95,7 @@ fn over_a_pair_of_sockets() {
 }
 
 #[test]
-fn from_dev_null_and_to_dev_null() {
+fn dev_null_works_as_stdin_or_stdout() {
     let mut session = ProxyTest::new().stdin(Stdio::null()).start();
     let (code, took) = session.exit();
     assert_eq!(code, 0);
@@ -109,9 +109,9 @@ fn from_dev_null_and_to_dev_null() {
     assert!(session.has_recorded(r#""name":"read""#) && !session.has_recorded("marker"));
 }
 
-// The non-blocking mode is ours alone: who shares the pipe keeps a pipe that blocks.
+// A process that shares the pipe with us must not get a non-blocking pipe.
 #[test]
-fn the_mode_of_a_pipe_that_others_share_stays_as_it_is() {
+fn a_shared_pipe_stays_blocking() {
     use rustix::fs::{OFlags, fcntl_getfl};
     let (input, to_proxy) = std::io::pipe().unwrap();
     let (from_proxy, output) = std::io::pipe().unwrap();

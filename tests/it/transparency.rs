@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::support::ProxyTest;
 
-/// Lines of many styles that are no tool calls, newline included.
+/// Lines in many styles that are not tool calls, with their newlines.
 const LINES: [&str; 20] = [
     "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{},\"clientInfo\":{\"name\":\"c\",\"version\":\"0\"}}}\n",
     "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n",
@@ -30,7 +30,7 @@ const LINES: [&str; 20] = [
 ];
 
 #[test]
-fn what_the_client_says_reaches_the_server_byte_for_byte() {
+fn messages_of_the_client_reach_the_server_byte_for_byte() {
     for chunk in [1, 7, 4096] {
         let mut session = ProxyTest::new().start();
         let text = LINES.concat();
@@ -49,7 +49,7 @@ fn what_the_client_says_reaches_the_server_byte_for_byte() {
 }
 
 #[test]
-fn what_the_server_says_reaches_the_client_byte_for_byte() {
+fn messages_of_the_server_reach_the_client_byte_for_byte() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     let text = LINES.concat();
@@ -93,7 +93,7 @@ fn an_approved_call_runs_as_it_was_sent() {
     session.send(call);
     let prompt = session.approve();
     let message = prompt["params"]["message"].as_str().unwrap();
-    // "Numbers appear as the client wrote them."
+    // contract.md, "Prompts": "Numbers appear as the client wrote them."
     for shown in ["10.0", "123456789012345678901234567890", "ttl"] {
         assert!(message.contains(shown), "{message}");
     }
@@ -106,7 +106,6 @@ fn an_approved_call_runs_as_it_was_sent() {
     session.finish();
 }
 
-// "… and in order"
 #[test]
 fn order_is_kept_both_ways() {
     let mut session = ProxyTest::new().start();
@@ -131,7 +130,6 @@ fn order_is_kept_both_ways() {
     session.finish();
 }
 
-// Requests of the server's own, and what the client says to them.
 #[test]
 fn the_servers_own_requests_and_their_answers_pass_through() {
     let mut session = ProxyTest::new().start();
@@ -149,7 +147,7 @@ fn the_servers_own_requests_and_their_answers_pass_through() {
     session.finish();
 }
 
-// Part 1, Bad input: "noise on the upstream's stdout is reported on stderr and not relayed"
+// For example, a server that prints a banner, or lines that are not JSON-RPC.
 #[test]
 fn noise_on_the_servers_stdout_is_reported_and_not_relayed() {
     let mut session = ProxyTest::new()
@@ -177,7 +175,7 @@ fn noise_on_the_servers_stdout_is_reported_and_not_relayed() {
     session.finish();
 }
 
-// "the upstream's stderr goes to stderr"; "stdout carries MCP and nothing else"
+// contract.md, "Processes": "The upstream's stderr goes to stderr."
 #[test]
 fn the_servers_stderr_goes_to_stderr() {
     let mut session = ProxyTest::new().start();

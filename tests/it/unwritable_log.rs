@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, approval};
 
-/// A session whose log can take no more: files may not grow beyond 8 KiB, and it is nearly there.
+/// Starts a session whose log is almost full: files must not grow beyond 8 KiB.
 fn on_a_full_disk(test: ProxyTest) -> Session {
     let line =
         |text: &str| format!("{{\"v\":1,\"seq\":7,\"event\":\"filler\",\"text\":\"{text}\"}}\n");
     let room = 8 * 1024 - 20 - line("").len();
     std::fs::write(test.log_path(), line(&"z".repeat(room))).unwrap();
-    // The unit is 512 bytes in POSIX, 1,024 in some shells.
+    // The unit of `ulimit -f` is 512 bytes in POSIX, 1,024 in some shells.
     let mut session = test
         .in_shell("ulimit -c 0; ulimit -f 16; [ \"$(ulimit -f)\" = 16 ] || exit 77;")
         .start();
@@ -20,9 +20,9 @@ fn on_a_full_disk(test: ProxyTest) -> Session {
 }
 
 #[test]
-fn a_call_whose_line_cannot_be_written_is_refused_and_the_session_goes_on() {
+fn a_call_whose_record_cannot_be_written_is_refused_and_the_session_goes_on() {
     let mut session = on_a_full_disk(ProxyTest::new());
-    // What needs no line goes on.
+    // Messages that need no record go on.
     session.sync();
     for n in 0..3 {
         let text = session.is_refused("read", json!({"marker": n}));
@@ -35,7 +35,7 @@ fn a_call_whose_line_cannot_be_written_is_refused_and_the_session_goes_on() {
     session.sync();
     assert!(!session.has_recorded("marker"));
     session.stderr_says("cannot write the audit log");
-    // Told once, not once a call; and no torn line stays.
+    // One warning, not one for each call, and no torn line stays in the file.
     assert_eq!(
         session
             .stderr()
@@ -73,7 +73,7 @@ fn best_effort_lets_passed_calls_run_and_no_others() {
 }
 
 #[test]
-fn a_log_on_which_somebody_sits_delays_but_never_leaks_a_call() {
+fn no_call_runs_while_another_process_locks_the_log() {
     let test = ProxyTest::new();
     let log = test.log_path();
     let mut session = test.start();

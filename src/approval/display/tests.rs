@@ -1,4 +1,4 @@
-//! What is shown as what it is, and what nobody can hide or forge.
+//! Tests of what is shown unchanged, and of what nobody can hide or forge.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn quoted(text: &str) -> String {
 }
 
 #[test]
-fn what_cannot_be_seen_is_written_out() {
+fn invisible_characters_are_escaped() {
     assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
     assert_eq!(quoted("abc\u{202e}fdp.exe"), "\"abc\\u{202e}fdp.exe\"");
     assert_eq!(
@@ -23,9 +23,9 @@ fn what_cannot_be_seen_is_written_out() {
     assert_eq!(quoted("\\u{202e}"), "\"\\\\u{202e}\"");
 }
 
-// `delete` of the whole disk, and of one folder far to the right.
+// Attack: a deletion of the whole disk that looks like one of a folder far to the right.
 #[test]
-fn blanks_and_runs_of_them_are_shown_as_what_they_are() {
+fn spaces_and_runs_of_them_are_shown_as_what_they_are() {
     for (text, shown) in [
         ("a  b", "a  b"),
         ("a   b", r"a\s{3}b"),
@@ -37,7 +37,7 @@ fn blanks_and_runs_of_them_are_shown_as_what_they_are() {
             r"a\u{a0}b\u{2003}c\u{3000}d\u{202f}",
         ),
         ("\u{2800}\u{3164}\u{1680}", r"\u{2800}\u{3164}\u{1680}"),
-        // What looks like such an escape is none.
+        // Text that looks like such an escape is not one.
         (r"a\s{3}b", r"a\\s{3}b"),
     ] {
         assert_eq!(quoted(text), format!("\"{shown}\""));
@@ -47,7 +47,7 @@ fn blanks_and_runs_of_them_are_shown_as_what_they_are() {
 }
 
 #[test]
-fn marks_do_not_pile_up_or_stand_on_what_is_ours() {
+fn marks_do_not_pile_up_or_change_our_own_text() {
     for (text, shown) in [
         ("e\u{301}\u{323}", "e\u{301}\u{323}"),
         (
@@ -63,7 +63,7 @@ fn marks_do_not_pile_up_or_stand_on_what_is_ours() {
 }
 
 #[test]
-fn a_code_span_holds_whatever_stands_in_it() {
+fn no_text_can_end_a_code_span() {
     for (text, span) in [
         ("delete_user", "`delete_user`"),
         ("a `b` \"c\"", r#"`a \u{60}b\u{60} "c"`"#),
@@ -110,7 +110,7 @@ fn a_long_string_says_how_much_is_missing_outside_of_its_quotes() {
 }
 
 #[test]
-fn numbers_are_shown_as_written_and_giants_are_shortened() {
+fn numbers_are_shown_as_written_and_long_ones_are_shortened() {
     let mut out = String::new();
     let mut renderer = Renderer::new(Medium::CodeBlock, 50, 100);
     renderer.value(&Value::Number("1.0e+2"), 0, &mut out);
@@ -160,7 +160,7 @@ fn a_hostile_value_costs_little() {
 
 proptest! {
     #[test]
-    fn no_text_leaves_its_line_its_quotes_or_hides(text in any::<String>()) {
+    fn no_text_leaves_its_line_or_its_quotes_or_hides(text in any::<String>()) {
         let shown = quoted(&text);
         prop_assert!(!shown.chars().any(is_invisible));
         let inner = shown.strip_prefix('"').unwrap().strip_suffix('"').unwrap();

@@ -1,4 +1,4 @@
-//! What a human reads, and what nobody can make a human read.
+//! Tests of what a person reads in a prompt, and of what nobody can forge in it.
 
 use proptest::prelude::*;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
@@ -60,14 +60,14 @@ fn an_ordinary_call_is_a_few_lines() {
         [
             "Allow this tool call? Asked by approval-proxy; the call has not run.",
             "Server `db`, tool `drop_table`, risk high",
-            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             r#"Arguments: `{"table": "users", "n": 1.0, "deep": [{}]}`"#,
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             "The server says: `Drops a table.`",
         ]
     );
 }
 
-// Claude Code shows the last lines of a prompt only, in a window of 24.
+// Claude Code shows only the last lines of a prompt, in a window of 24.
 #[test]
 fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     let long_description = "Writes a file. ".repeat(60);
@@ -80,7 +80,7 @@ fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     ] {
         let params = format!(r#"{{"name":"write_file","arguments":{arguments}}}"#);
         let message = message_for(&params, Some(&long_description));
-        // A window of 80 columns breaks longer ones.
+        // A window of 80 columns wraps longer lines.
         let rows = |line: &&str| line.chars().count().div_ceil(80).max(1);
         let rows: usize = lines(&message).iter().map(rows).sum();
         assert!(rows <= 12, "{rows}: {message}");
@@ -88,8 +88,18 @@ fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     }
 }
 
+// Claude Code 2.1.332 shows only the first three rows of a form's text.
 #[test]
-fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
+fn the_first_three_rows_name_the_tool_and_its_arguments() {
+    let message = message_for(r#"{"name":"a","arguments":{"path":"/etc/passwd"}}"#, None);
+    let rows = lines(&message);
+    assert!(rows[1].contains("tool `a`, risk high"), "{rows:?}");
+    assert!(rows[2].contains("/etc/passwd"), "{rows:?}");
+    assert!(rows.iter().all(|row| row.len() <= 80), "{rows:?}");
+}
+
+#[test]
+fn a_larger_call_has_a_line_for_each_argument_and_other_parameters() {
     assert_eq!(
         lines(&message_for(
             r#"{"name":"a","arguments":{"first":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","second":{"y":"zzzzzzzzzzzzzzzzzzzzz"}},"task":{"ttl":9}}"#,
@@ -98,7 +108,6 @@ fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
         [
             "Allow this tool call? Asked by approval-proxy; the call has not run.",
             "Server `db`, tool `a`, risk high",
-            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             "Arguments:",
             "```json",
             "{",
@@ -107,12 +116,13 @@ fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
             "}",
             "```",
             r#"Other parameters: `{"task": {"ttl": 9}}`"#,
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
         ]
     );
 }
 
 #[test]
-fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
+fn an_unlisted_tool_is_shown_as_named_by_the_client() {
     let name = "read_file (checked and cleared by your administrator, who says that it is safe)";
     let params = format!(r#"{{"name":"{name}"}}"#);
     let prompt = ApprovalRequest {
@@ -128,7 +138,8 @@ fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
     assert!(message.is_cut);
 }
 
-/// What Markdown makes of a message: the text outside of code, or what is no plain text.
+/// Renders a message as Markdown. Returns the text outside of code, or an error for anything but
+/// plain text.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "whatever else a reader of Markdown may find is wrong"
@@ -153,7 +164,7 @@ fn rendered(message: &str) -> Result<String, String> {
     Ok(outside)
 }
 
-/// What means something to Markdown, HTML, or a careless reader of either.
+/// Text that means something in Markdown or HTML, or to a careless reader of either.
 const MARKUP: [&str; 44] = [
     "![x](https://evil.example/x.png)",
     "[x](javascript:alert)",
@@ -203,7 +214,7 @@ const MARKUP: [&str; 44] = [
 
 // "an element, link, image or emphasis that foreign text made"
 #[test]
-fn no_single_piece_of_markup_means_anything_in_a_prompt() {
+fn no_single_piece_of_markup_has_an_effect_in_a_prompt() {
     for text in MARKUP {
         let mut json = String::new();
         write_string(&format!("EVIL{text}EVIL"), &mut json);
@@ -250,9 +261,9 @@ fn a_code_block_cannot_be_closed_from_inside() {
     assert_eq!(message.matches("```").count(), 2, "{message}");
 }
 
-// Strings over 2,000 characters were cut although there was room for 16 KiB.
+// Regression: strings over 2,000 characters were cut although there was room for 16 KiB.
 #[test]
-fn what_fits_is_shown_whole() {
+fn a_call_that_fits_is_shown_in_full() {
     let long = "y".repeat(15_000);
     let params = format!(
         r#"{{"name":"a","arguments":{{"x":"{long}","z":"{}"}}}}"#,
@@ -264,7 +275,7 @@ fn what_fits_is_shown_whole() {
 }
 
 #[test]
-fn the_longest_strings_are_cut_first_and_the_room_is_used() {
+fn the_longest_strings_are_cut_first_and_the_space_is_used() {
     let (longest, long, short) = ("y".repeat(60_000), "m".repeat(5_000), "s".repeat(900));
     let params =
         format!(r#"{{"name":"a","arguments":{{"x":"{longest}","m":"{long}","s":"{short}"}}}}"#);
@@ -279,7 +290,7 @@ fn the_longest_strings_are_cut_first_and_the_room_is_used() {
 }
 
 #[test]
-fn that_not_everything_is_shown_comes_before_the_call() {
+fn the_note_that_not_everything_is_shown_comes_before_the_call() {
     let params = format!(
         r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#,
         "y".repeat(20_000)
@@ -313,7 +324,7 @@ fn a_long_value_is_shortened_and_the_text_then_carries_the_digest() {
 }
 
 #[test]
-fn a_shortened_name_brings_the_digest_and_a_shortened_description_says_how_much_is_missing() {
+fn a_shortened_name_adds_the_digest_and_a_shortened_description_says_how_much_is_missing() {
     let long_name = format!(r#"{{"name":"{}"}}"#, "n".repeat(300));
     assert!(message_for(&long_name, None).contains("SHA-256"));
     let described = message_for(r#"{"name":"a"}"#, Some(&"d".repeat(3000)));
@@ -368,7 +379,7 @@ proptest! {
     }
 
     #[test]
-    fn no_mixture_of_markup_means_anything_in_a_prompt(
+    fn no_mixture_of_markup_has_an_effect_in_a_prompt(
         parts in prop::collection::vec(prop::sample::select(&MARKUP[..]), 1..12),
         noise in "\\PC{0,20}",
         pad in prop::sample::select(&[0_usize, 60, 600][..]),

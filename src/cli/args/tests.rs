@@ -102,9 +102,9 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
 
 /// Returns the file and the server that the flags name.
 fn in_file(flags: Flags) -> (PathBuf, Option<String>) {
-    match flags.server {
-        ServerChoice::File { upstream, server } => (upstream, server),
-        other => panic!("{other:?}"),
+    match &flags.server {
+        ServerChoice::File { upstream, server } => (upstream.clone(), server.clone()),
+        ServerChoice::Command { .. } | ServerChoice::Url { .. } => panic!("{:?}", flags.server),
     }
 }
 

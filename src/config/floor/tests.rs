@@ -1,6 +1,7 @@
 //! What a floor allows, and every way around it that we know.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -21,6 +22,8 @@ struct World {
     dir: TempDir,
     variables: Vec<(String, String)>,
     flags: Layer,
+    /// Whether the user database knows the user, with this home folder.
+    is_in_database: bool,
 }
 
 impl World {
@@ -32,6 +35,7 @@ impl World {
         let world = World {
             variables: Vec::new(),
             flags: Layer::default(),
+            is_in_database: true,
             dir,
         };
         let home = world.path("home");
@@ -82,7 +86,7 @@ impl World {
     fn load(&self) -> Result<Resolved, String> {
         let environment: Environment = self.variables.iter().cloned().collect();
         let environment = environment.on(Machine {
-            home: Some(self.path("home").into()),
+            home: self.is_in_database.then(|| self.path("home").into()),
             config: Some(self.path("etc/config.json").into()),
         });
         let mut flags = Flags::new(self.path("project/up.json").into());
@@ -342,6 +346,21 @@ fn the_users_own_rules_are_raised_to_the_floor_with_a_warning() {
     }
 }
 
+// Otherwise calls would run that the floor denies.
+#[test]
+fn a_dry_run_of_the_users_own_configuration_is_an_error_under_any_floor() {
+    let dry = r#""approvalProxy": {"dryRun": true}"#;
+    let place = "home/.config/approval-proxy/config.json: /approvalProxy/dryRun";
+    let own = World::new().with_user(&format!(r#"{{{dry}, "floor": {{"alwaysDeny": ["x"]}}}}"#));
+    own.refused(&[place]);
+    let machines = World::new()
+        .with_user(&format!("{{{dry}}}"))
+        .with_file("etc/config.json", r#"{"floor": {}}"#);
+    machines.refused(&[place, "etc/config.json: /floor"]);
+    let alone = World::new().with_user(&format!("{{{dry}}}"));
+    assert!(alone.load().unwrap().settings.dry_run);
+}
+
 #[test]
 fn a_baseline_of_the_user_is_what_a_project_may_not_undercut() {
     let user = r#"{"approvalProxy": {"approvalTtlSeconds": 60, "approvalDedupeKeyFields": ["server", "tool"],
@@ -484,6 +503,190 @@ fn an_engine_that_a_project_only_names_is_the_users() {
         nobody.contains("the engine `command` is named without its options"),
         "{nobody}"
     );
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_floors_file_and_cannot_be_read_is_an_error() {
+    type Place = fn(&Path);
+    let places: [(&str, Place); 4] = [
+        ("a folder", |file| fs::create_dir(file).unwrap()),
+        ("a pipe", |file| {
+            let made = std::process::Command::new("mkfifo").arg(file).status();
+            assert!(made.unwrap().success());
+        }),
+        ("a link that leads nowhere", |file| {
+            symlink("nowhere", file).unwrap();
+        }),
+        ("a loop of links", |file| {
+            symlink("config.json", file).unwrap()
+        }),
+    ];
+    for (what, place) in places {
+        for floor in ["home/.config/approval-proxy/config.json", "etc/config.json"] {
+            let world = World::new();
+            place(Path::new(&world.path(floor)));
+            let error = world.load().err();
+            let error = error.unwrap_or_else(|| panic!("{floor}: {what}"));
+            assert!(
+                error.contains(floor) && error.contains("cannot be read"),
+                "{what}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_a_flag_chooses_defines_no_engine() {
+    const EVIL: &str = r#"{"type": "command", "command": "/evil"}"#;
+    for (home, evil, says) in [
+        // Where it guards another server.
+        (
+            r#""floor": {}"#,
+            format!(r#"{{"servers": {{"other": {{"engines": [{EVIL}]}}}}}}"#),
+            &["the engine `command` is named without its options"][..],
+        ),
+        (
+            r#""floor": {}"#,
+            format!(r#"{{"approvalProxy": {{"engines": [{EVIL}]}}}}"#),
+            &["evil.json: /approvalProxy/engines", "defines an engine"],
+        ),
+        // In a floor of its own.
+        (
+            r#""floor": {}"#,
+            format!(r#"{{"floor": {{"engines": [{EVIL}]}}}}"#),
+            &["evil.json: /floor/engines", "home/.config"],
+        ),
+        (
+            r#""approvalProxy": {"engines": [{"type": "command", "command": "/mine"}]}, "floor": {"engines": ["command"]}"#,
+            format!(r#"{{"floor": {{"engines": [{EVIL}]}}}}"#),
+            &["evil.json: /floor/engines", "home/.config"],
+        ),
+    ] {
+        let world = World::new()
+            .with_user(&format!("{{{home}}}"))
+            .with_file("project/evil.json", &evil)
+            .with_project(r#""engines": ["command"]"#, "");
+        let path = world.path("project/evil.json");
+        let error = world.with_flag("config", &path).load();
+        let error = error.map(|found| found.couriers).expect_err(&evil);
+        for words in says {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_a_floor_defines_is_the_one_of_the_floor() {
+    let defined =
+        |command: &str| format!(r#"[{{"type": "command", "command": "{command}"}}, "inbox"]"#);
+    let floor = format!(r#"{{"floor": {{"engines": {}}}}}"#, defined("/admins"));
+    for user in [
+        format!(
+            r#"{{"approvalProxy": {{"engines": {}}}}}"#,
+            defined("/users")
+        ),
+        format!(
+            r#"{{"servers": {{"files": {{"engines": {}}}}}}}"#,
+            defined("/users")
+        ),
+        format!(r#"{{"floor": {{"engines": {}}}}}"#, defined("/users")),
+        r#"{"approvalProxy": {"engines": ["command"]}}"#.to_owned(),
+        "{}".to_owned(),
+    ] {
+        let world = World::new().with_file("etc/config.json", &floor);
+        let found = world.with_user(&user).load().unwrap();
+        let couriers = format!("{:?}", found.couriers);
+        assert!(couriers.contains("/admins"), "{user}: {couriers}");
+        let is_raised = found.warnings.iter().any(|it| it.contains("`engines`"));
+        assert_eq!(
+            is_raised,
+            user.contains("/users") && !user.contains("floor"),
+            "{user}"
+        );
+    }
+}
+
+// In a container, the user may be a number that the user database does not know.
+#[test]
+fn a_chosen_configuration_is_held_to_floors_for_a_user_without_a_home_too() {
+    for variable in ["HOME", "XDG_CONFIG_HOME", "APPROVAL_CONFIG"] {
+        let mut world = World::new()
+            .with_file("etc/config.json", r#"{"floor": {"mode": "all"}}"#)
+            .with_user(r#"{"servers": {"*": {"alwaysAllow": ["*"]}}}"#);
+        world.is_in_database = false;
+        let value = world.path(match variable {
+            "HOME" => "home",
+            "XDG_CONFIG_HOME" => "home/.config",
+            _ => "home/.config/approval-proxy/config.json",
+        });
+        world
+            .with_variable(variable, &value)
+            .refused(&["/servers/*/alwaysAllow", "etc/config.json"]);
+    }
+}
+
+#[test]
+fn the_users_own_configuration_is_their_own_by_every_name() {
+    let world =
+        || World::new().with_user(r#"{"servers": {"*": {"alwaysAllow": ["a"]}}, "floor": {}}"#);
+    const OWN: &str = "home/.config/approval-proxy/config.json";
+    type Said = fn(&World) -> String;
+    let ways: [(&str, Said); 7] = [
+        ("APPROVAL_CONFIG", |world| world.path(OWN)),
+        ("APPROVAL_CONFIG", |world| {
+            let link = world.path("project/link.json");
+            symlink(world.path(OWN), &link).unwrap();
+            link
+        }),
+        ("APPROVAL_CONFIG", |_| String::new()),
+        ("XDG_CONFIG_HOME", |_| String::new()),
+        ("XDG_CONFIG_HOME", |_| "project".to_owned()),
+        ("XDG_CONFIG_HOME", |world| {
+            world.path("home/../home/.config/")
+        }),
+        ("HOME", |_| String::new()),
+    ];
+    for (variable, value) in ways {
+        let world = world();
+        let value = value(&world);
+        let found = world.with_variable(variable, &value).load();
+        assert_eq!(found.unwrap().rules.allow, ["a"], "{variable}={value}");
+    }
+}
+
+#[test]
+fn a_passphrase_of_another_state_folder_does_not_meet_a_floor_unless_the_key_is_pinned() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path().to_str().unwrap();
+    let key =
+        r#""inboxKey": "sha256:0000000000000000000000000000000000000000000000000000000000000000""#;
+    let passphrase = r#""requireAssurance": "inbox-passphrase""#;
+    let with = |floor: &str, variable: &str| {
+        let world = World::new().with_floor(floor);
+        match variable {
+            "--state-dir" => world.with_flag("stateDir", elsewhere),
+            "" => world,
+            variable => world.with_variable(variable, elsewhere),
+        }
+    };
+    for variable in [
+        "--state-dir",
+        "APPROVAL_STATE_DIR",
+        "XDG_STATE_HOME",
+        "HOME",
+    ] {
+        with(passphrase, variable).refused(&[elsewhere, "/floor/requireAssurance", "inboxKey"]);
+        with(&format!("{passphrase}, {key}"), variable)
+            .load()
+            .unwrap();
+        with(r#""requireAssurance": "inbox-session""#, variable)
+            .load()
+            .unwrap();
+    }
+    with(passphrase, "").load().unwrap();
+    let mut nobody = with(passphrase, "");
+    nobody.is_in_database = false;
+    nobody.refused(&["/floor/requireAssurance"]);
 }
 
 fn mode() -> impl Strategy<Value = &'static str> {

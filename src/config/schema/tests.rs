@@ -10,9 +10,17 @@ use crate::config::settings::tests::documents::pages;
 struct Checker(Schemas, SchemaIndex);
 
 impl Checker {
+    fn of_user_configurations() -> Checker {
+        Checker::compile(user_schema())
+    }
+
     fn new() -> Checker {
+        Checker::compile(schema())
+    }
+
+    fn compile(schema: Json) -> Checker {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
-        compiler.add_resource("mem://config", schema()).unwrap();
+        compiler.add_resource("mem://config", schema).unwrap();
         let compiled = compiler.compile("mem://config", &mut schemas).unwrap();
         Checker(schemas, compiled)
     }
@@ -129,5 +137,41 @@ fn every_form_of_a_file_fits_and_keys_of_others_are_left_alone() {
         json!({"mcpServers": {}, "approvalProxy": {"mode": "all"}}),
     ] {
         assert!(checker.fault(&file).is_some(), "{file}");
+    }
+}
+
+#[test]
+fn the_schema_of_user_configurations_takes_and_refuses_what_the_proxy_does() {
+    use std::path::Path;
+
+    use crate::config::user_config::UserConfig;
+
+    let checker = Checker::of_user_configurations();
+    for (text, is_good) in [
+        (r#"{}"#, true),
+        (
+            r#"{"$schema": "x", "approvalProxy": {"auditLog": "a"}}"#,
+            true,
+        ),
+        (
+            r#"{"servers": {"*": {"mode": "all"}, "files": {"alwaysAllow": ["x"]}}}"#,
+            true,
+        ),
+        (
+            r#"{"floor": {"mode": "all", "denyPatterns": ["x_*"], "engines": ["inbox"]}}"#,
+            true,
+        ),
+        (r#"{"server": {}}"#, false),
+        (r#"{"servers": {"files": {"dryRun": true}}}"#, false),
+        (r#"{"approvalProxy": {"mode": "all"}}"#, false),
+        (r#"{"floor": {"alwaysAllow": ["x"]}}"#, false),
+        (r#"{"floor": {"mode": "sometimes"}}"#, false),
+        (r#"[]"#, false),
+    ] {
+        let read = UserConfig::parse(Path::new("config.json"), text.as_bytes());
+        assert_eq!(read.is_ok(), is_good, "{text}");
+        let file = serde_json::from_str(text).unwrap();
+        let fault = checker.fault(&file);
+        assert_eq!(fault.is_none(), is_good, "{text}: {fault:?}");
     }
 }

@@ -70,8 +70,9 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Computes the key that an item is marked with in the store: an HMAC-SHA256, with the folder's secret, of everything
-    /// that both sessions must have in common. Without that secret, nobody can guess the parts of an identity by trial.
+    /// Computes the key that an item is marked with in the store: an HMAC-SHA256, with the folder's secret, of
+    /// everything that both sessions must have in common. Without that secret, nobody can guess the parts of an
+    /// identity by trial.
     ///
     /// # Errors
     /// If the secret or our working directory cannot be read.

@@ -1,7 +1,7 @@
 //! The file through which a browser logs in to the inbox's page.
 //!
-//! Everybody on the machine can read a command line, so the secret is in a file that only the user can read. Its link is
-//! valid for one login, after which the file is removed.
+//! Everybody on the machine can read a command line, so the secret is in a file that only the user can read. Its link
+//! is valid for one login, after which the file is removed.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};

@@ -279,7 +279,7 @@ impl Scan<'_> {
                     )
             });
             let is_inside = match self.byte(end) {
-                // A list separator, if something else begins after it.
+                // A comma belongs to the value unless a space, the end, a name or a quote follows it.
                 b',' => {
                     let next = self.over(end + 1, |b| b == b' ');
                     let behind = self.over(next, is_in_label);

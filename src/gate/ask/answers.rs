@@ -215,8 +215,9 @@ impl Ask {
         }
     }
 
-    /// Handles the failure of the engine that has the item. If a prompt is open in the client, that is enough. A retry
-    /// that brings the state gets the failure. A parked call that is made again is asked about again.
+    /// Handles the failure of the engine that has the item. While a prompt is open in the client, nothing else changes.
+    /// A call that was answered with the question gets the failure when its retry arrives. A parked question ends, so
+    /// people are asked again if the call is made again.
     pub(super) fn item_failed(&mut self, failure: Failure, context: &mut StepContext<'_>) {
         if self.open_item().is_none() {
             return;

@@ -1,4 +1,4 @@
-//! Lists as upstreams send them, and as they should not.
+//! Tests of the tool list, with lists as upstreams send them and as they should not.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn answered(
     catalogue.answered(&id, answer, now)
 }
 
-/// As our list and the client's say it: with a description, so that it can change.
+/// Tools as in our list and the client's: with a description, so that it can change.
 fn tools(names: &[(&str, &str)]) -> String {
     let tools = names
         .iter()
@@ -26,7 +26,7 @@ fn tools(names: &[(&str, &str)]) -> String {
     tools.collect::<Vec<_>>().join(",")
 }
 
-/// A catalogue that has read these.
+/// A catalogue that has read these tools.
 fn read(names: &[(&str, &str)]) -> Catalogue {
     let mut catalogue = started();
     answered(
@@ -38,7 +38,7 @@ fn read(names: &[(&str, &str)]) -> Catalogue {
     catalogue
 }
 
-/// The client asks with these parameters and gets these tools, and more members.
+/// The client asks with these parameters and gets these tools, with more members.
 fn compare_client_listing(
     catalogue: &mut Catalogue,
     params: Option<&str>,
@@ -105,7 +105,7 @@ fn a_changed_list_is_not_used_any_more() {
 }
 
 #[test]
-fn five_seconds_at_most_then_nobody_waits_and_the_reading_goes_on_for_two_minutes() {
+fn calls_wait_five_seconds_and_the_reading_continues_for_two_minutes() {
     let mut catalogue = started();
     catalogue.expire(T0 + PATIENCE - Duration::from_nanos(1));
     assert!(!catalogue.is_settled(T0));
@@ -118,7 +118,7 @@ fn five_seconds_at_most_then_nobody_waits_and_the_reading_goes_on_for_two_minute
     catalogue.expire(last);
     assert!(!catalogue.is_asked(&id(1)) && catalogue.retired.contains_any(&id(1)));
     assert_eq!(catalogue.retry, Some(last + RETRIES[0]));
-    // What was said of it, was said once.
+    // It was reported once.
     assert_eq!(catalogue.take_notices().len(), 1);
 }
 
@@ -160,7 +160,7 @@ fn an_empty_list_counts_once_it_has_stayed_empty() {
     }
     answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
     assert!(is_known(&catalogue) && catalogue.next_step().is_none());
-    // From then on no empty list is doubted.
+    // From then on an empty list is accepted at once.
     catalogue.changed();
     catalogue.start(None, T0);
     catalogue.request(id(3), None, T0);
@@ -169,7 +169,7 @@ fn an_empty_list_counts_once_it_has_stayed_empty() {
 }
 
 #[test]
-fn a_cursor_that_leads_nowhere_ends_the_list() {
+fn a_cursor_that_repeats_ends_the_list() {
     let mut catalogue = started();
     let page = r#"{"tools":[{"name":"a"}],"nextCursor":"x"}"#;
     assert_eq!(answered(&mut catalogue, Some(page), T0).0, Next::Ask);
@@ -179,7 +179,7 @@ fn a_cursor_that_leads_nowhere_ends_the_list() {
 }
 
 #[test]
-fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
+fn a_listing_to_the_client_that_differs_makes_ours_stale() {
     let ours = [("a", "1"), ("b", "1")];
     for (what, params, listed, more, fits) in [
         ("the same", None, &ours[..], "", true),
@@ -249,7 +249,7 @@ fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
             compare_client_listing(&mut catalogue, params, listed, more);
             assert_eq!(catalogue.is_settled(T0), fits, "{what}");
         }
-        // Nothing is learned.
+        // Nothing is learned from it.
         assert_eq!(catalogue.tools.len(), 2, "{what}");
     }
     for result in ["", "7", r#"{"tools":[{"name":"a","name":"a"}]}"#, "{}"] {
@@ -263,7 +263,7 @@ fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
 }
 
 #[test]
-fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
+fn a_missing_tool_is_noticed_at_the_end_of_the_pages() {
     let page = |catalogue: &mut Catalogue, cursor: &str, name: &str, next: &str| {
         let params = (!cursor.is_empty()).then(|| format!(r#"{{"cursor":"{cursor}"}}"#));
         let more = match next {
@@ -281,7 +281,7 @@ fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
     // Again, and one is missing.
     assert!(page(&mut catalogue, "", "a", "2"));
     assert!(!page(&mut catalogue, "2", "c", ""));
-    // Of pages out of order nobody knows what is missing.
+    // From pages out of order nobody can tell what is missing.
     let mut catalogue = read(&ours);
     assert!(page(&mut catalogue, "", "a", "2"));
     assert!(page(&mut catalogue, "3", "c", ""));
@@ -289,7 +289,7 @@ fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
 }
 
 #[test]
-fn what_the_client_got_while_ours_was_read_is_compared_afterwards() {
+fn listings_that_the_client_got_during_a_reading_are_compared_afterwards() {
     for (listed, again) in [("1", false), ("2", true)] {
         let mut catalogue = started();
         compare_client_listing(&mut catalogue, None, &[("a", listed)], "");
@@ -307,7 +307,7 @@ fn what_the_client_got_while_ours_was_read_is_compared_afterwards() {
 }
 
 #[test]
-fn what_is_kept_of_the_clients_listings_is_bounded() {
+fn the_memory_for_the_clients_listings_is_limited() {
     let mut catalogue = started();
     let many: Vec<String> = (0..MAX_TOOLS)
         .map(|n| format!(r#"{{"name":"t{n}"}}"#))
@@ -324,7 +324,7 @@ fn what_is_kept_of_the_clients_listings_is_bounded() {
 }
 
 #[test]
-fn ignored_members_are_told_once_a_tool_and_not_for_ever() {
+fn ignored_members_are_reported_once_per_tool_and_for_a_limited_number() {
     let mut catalogue = started();
     let tools: Vec<String> = (0..100)
         .map(|n| format!(r#"{{"name":"t{n}","annotations":[]}}"#))
@@ -377,7 +377,7 @@ fn endless_pages_fail_the_list() {
 }
 
 #[test]
-fn a_list_that_would_fill_the_memory_fails() {
+fn a_list_that_takes_too_much_memory_fails() {
     let mut catalogue = started();
     let long = "d".repeat(MAX_DESCRIPTION);
     let tools: Vec<String> = (0..5000)
@@ -425,7 +425,7 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
 }
 
 #[test]
-fn a_list_with_a_lifetime_is_read_again_after_it_but_not_all_the_time() {
+fn a_list_is_read_again_after_its_lifetime_but_not_all_the_time() {
     let mut catalogue = started();
     answered(
         &mut catalogue,
@@ -455,7 +455,7 @@ fn a_list_with_a_lifetime_is_read_again_after_it_but_not_all_the_time() {
         T0,
     );
     assert!(!catalogue.is_settled(T0 + Duration::from_secs(5)));
-    // The page that lives shortest counts.
+    // The page with the shortest lifetime counts.
     let mut catalogue = started();
     let first = r#"{"tools":[{"name":"a"}],"ttlMs":10000,"nextCursor":"2"}"#;
     assert_eq!(answered(&mut catalogue, Some(first), T0).0, Next::Ask);

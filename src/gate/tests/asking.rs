@@ -345,11 +345,11 @@ fn a_waiting_client_gets_progress_every_ten_seconds() {
             scene.advance(Duration::from_millis(9_999));
             scene.expect_nothing();
             scene.advance(Duration::from_millis(1));
-            let told = scene.take_client();
-            assert_eq!(told["method"], "notifications/progress");
-            assert_eq!(told["params"]["progressToken"], token);
-            let value = told["params"]["progress"].as_f64().unwrap();
-            assert!(last < value && value < 0.001, "{told}");
+            let received = scene.take_client();
+            assert_eq!(received["method"], "notifications/progress");
+            assert_eq!(received["params"]["progressToken"], token);
+            let value = received["params"]["progress"].as_f64().unwrap();
+            assert!(last < value && value < 0.001, "{received}");
             last = value;
             scene.expect_nothing();
         }

@@ -463,10 +463,10 @@ fn a_call_that_could_not_be_recorded_harms_no_other_request() {
     scene.client_sends(&format!("[{answer},{initialize}]"));
     scene.expect_refused(2, "could not be written");
     scene.upstream_closes();
-    let told = scene.take_client();
+    let received = scene.take_client();
     assert_eq!(
-        (&told["id"], told["error"].is_object()),
+        (&received["id"], received["error"].is_object()),
         (&json!(2), true),
-        "{told}"
+        "{received}"
     );
 }

@@ -111,7 +111,7 @@ fn a_verdict_without_the_passphrase_is_recorded_and_decides_nothing() {
         approver: None,
         decided_ms: item.asked_ms,
     };
-    scene.inbox_tells(FromEngine::Disregarded {
+    scene.inbox_sends(FromEngine::Disregarded {
         item: item.id.clone(),
         verdict,
     });
@@ -228,10 +228,10 @@ fn when_the_inbox_fails_the_call_is_refused_or_the_next_engine_asked() {
         item: item.to_owned(),
         failure: crate::gate::Failure::unreachable(why.clone()),
     };
-    scene.inbox_tells(failed(&item.id));
+    scene.inbox_sends(failed(&item.id));
     // The operator must fix it, not an agent.
-    let told = scene.expect_refused(1, "the approval inbox cannot be used");
-    assert!(!told.contains("disk"), "{told}");
+    let received = scene.expect_refused(1, "the approval inbox cannot be used");
+    assert!(!received.contains("disk"), "{received}");
     let line = scene.expect_logged("error", false);
     assert!(
         line["reason"]
@@ -250,7 +250,7 @@ fn when_the_inbox_fails_the_call_is_refused_or_the_next_engine_asked() {
     .legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(failed(&item.id));
+    scene.inbox_sends(failed(&item.id));
     let prompt = scene.expect_prompt();
     assert!(prompt.message.contains("delete_user"), "{}", prompt.message);
     scene.approve(&prompt);

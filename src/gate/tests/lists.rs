@@ -59,10 +59,13 @@ fn is_shown_as_unknown(prompt: &Prompt) -> bool {
 
 /// The gate has warned the operator exactly so many times, with texts that contain these.
 fn expect_warnings(scene: &mut Scene, words: &[&str]) {
-    let told = std::mem::take(&mut scene.warnings);
-    assert_eq!(told.len(), words.len(), "{told:?}");
-    for (told, words) in told.iter().zip(words) {
-        assert!(told.contains(words), "`{told}` does not contain `{words}`");
+    let received = std::mem::take(&mut scene.warnings);
+    assert_eq!(received.len(), words.len(), "{received:?}");
+    for (received, words) in received.iter().zip(words) {
+        assert!(
+            received.contains(words),
+            "`{received}` does not contain `{words}`"
+        );
     }
 }
 

@@ -36,13 +36,13 @@ fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_listed_once() {
         scene.gate.tick(scene.now);
     }
     // Lets the scene carry out what the ticks put out.
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: "0".into(),
         url: String::new(),
     });
-    let told = &scene.inbox;
-    assert!(matches!(told.front(), Some(ToEngine::Ask { .. })));
-    assert_eq!(told.len(), 1, "{told:?}");
+    let received = &scene.inbox;
+    assert!(matches!(received.front(), Some(ToEngine::Ask { .. })));
+    assert_eq!(received.len(), 1, "{received:?}");
 }
 
 // Two calls share a question. When it moves to the client, the first is refused because it brings a foreign state.
@@ -64,7 +64,7 @@ fn every_call_that_shared_a_question_is_answered_when_the_first_brings_a_foreign
     }
     let item = scene.expect_item();
     assert!(scene.inbox.is_empty());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: item.id,
         failure: crate::gate::Failure::unreachable("the disk is full"),
     });
@@ -127,9 +127,9 @@ fn a_browser_may_open_for_a_cut_question_that_the_client_declined_at_once() {
     let prompt = scene.expect_prompt();
     scene.answer(&prompt, json!({"action": "decline"}));
     scene.expect_refused(1, "");
-    let opens = scene.inbox.iter().any(|told| {
+    let opens = scene.inbox.iter().any(|received| {
         matches!(
-            told,
+            received,
             ToEngine::OpenBrowser { .. }
                 | ToEngine::Ask {
                     opens_browser: true,
@@ -193,7 +193,7 @@ fn repeats_of_a_denied_call_share_one_item_beside_a_half_approved_one() {
         scene.expect_refused(id, "");
     }
     let asked = scene.inbox.iter();
-    let asked = asked.filter(|told| matches!(told, ToEngine::Ask { .. }));
+    let asked = asked.filter(|received| matches!(received, ToEngine::Ask { .. }));
     assert_eq!(asked.count(), 1);
 }
 
@@ -299,14 +299,14 @@ fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     scene.decide(&item, Choice::Approve, |_| {});
     scene.inbox.clear();
     scene.client_calls(3, "delete_user", json!({}));
-    let told = scene.inbox.pop_front();
+    let received = scene.inbox.pop_front();
     let Some(ToEngine::Ask {
         engine: _,
         item,
         opens_browser: true,
-    }) = told
+    }) = received
     else {
-        panic!("{told:?}");
+        panic!("{received:?}");
     };
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_forwarded(3);

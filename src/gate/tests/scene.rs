@@ -258,8 +258,8 @@ impl Scene {
         self.upstream_says(
             &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}),
         );
-        let told = self.take_client();
-        assert_eq!(told["method"], "notifications/tools/list_changed");
+        let received = self.take_client();
+        assert_eq!(received["method"], "notifications/tools/list_changed");
     }
 
     /// The first item that the inbox received.
@@ -288,15 +288,15 @@ impl Scene {
         };
         change(&mut verdict);
         let item = item.id.clone();
-        self.inbox_tells(FromEngine::Verdict {
+        self.inbox_sends(FromEngine::Verdict {
             engine: EngineId::INBOX,
             item,
             verdict,
         });
     }
 
-    pub(super) fn inbox_tells(&mut self, told: FromEngine) {
-        self.gate.from_engine(told, self.now);
+    pub(super) fn inbox_sends(&mut self, received: FromEngine) {
+        self.gate.from_engine(received, self.now);
         self.carry_out(b"");
     }
 
@@ -402,7 +402,7 @@ impl Scene {
                 Output::Warn(text) => self.warnings.push(text),
                 // Everything else has been carried out by then.
                 Output::ToEngine(ToEngine::Decided(call)) => self.history.push(*call),
-                Output::ToEngine(told) => self.inbox.push_back(told),
+                Output::ToEngine(received) => self.inbox.push_back(received),
                 Output::CloseUpstream => self.close_upstream += 1,
             }
         }

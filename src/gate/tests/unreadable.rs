@@ -579,10 +579,10 @@ fn messages_that_are_not_calls_are_passed_on_unchanged_and_in_order() {
         }
         assert_eq!(scene.upstream, lines);
         // An answer without a request could be taken for the call's.
-        let told = lines
+        let received = lines
             .iter()
             .filter(|line| !waiting || !line.contains(r#""id":null,"error""#));
-        assert_eq!(scene.client, told.copied().collect::<Vec<_>>());
+        assert_eq!(scene.client, received.copied().collect::<Vec<_>>());
         assert_eq!(scene.warnings.len(), usize::from(waiting));
         scene.upstream.clear();
         scene.client.clear();

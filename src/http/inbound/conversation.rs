@@ -254,8 +254,8 @@ impl Conversation {
                     continue;
                 };
                 let (ids, _) = state.forget(number as u64);
-                // If the relay never got the request, it need not know. So there are never more
-                // such notifications than requests that the relay has read.
+                // A request that the relay never got needs no cancellation. So there are never more
+                // of these notifications than requests that the relay has read.
                 if ids.is_some_and(|ids| ids.was_sent) {
                     let why = "the client closed the response stream";
                     self.send_soon(cancelled_notification(&id, why));

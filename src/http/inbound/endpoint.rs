@@ -138,7 +138,7 @@ async fn receive_stateless(
     let owner = owner(app, headers);
     let method = facts.method.as_deref().unwrap_or_default();
     if matches!(method, "initialize" | "notifications/initialized") {
-        // It would start a session for all clients that share this one.
+        // The server would start a session with it, for all clients that share this conversation.
         let why = format!("Method not found: `{method}` exists only in revisions with sessions");
         let refusal = Refusal::new(StatusCode::NOT_FOUND, ErrorCode::METHOD_NOT_FOUND, why);
         return Err(refusal.of(id));

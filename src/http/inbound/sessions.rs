@@ -1,9 +1,10 @@
-//! All sessions of an HTTP server: how they begin, are found again, and end.
+//! All sessions of HTTP clients: how they begin and get their ids, how requests find them, and how they end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foldhash::HashMap;
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -13,36 +14,36 @@ use crate::relay::Sideband;
 use crate::sys::clock::{random_hex, random_seed};
 use crate::transport::{Wire, link_in, link_out};
 
-/// How many sessions there may be at once.
+/// The largest number of sessions at once.
 pub(super) const MAX_SESSIONS: usize = 1_024;
-/// How long a session may lie unused. Longer than any state of an approval holds.
+/// How long a session may stay unused. Longer than any state of an approval is valid.
 const IDLE: Duration = Duration::from_secs(65 * 60);
-/// One that has been unused for so long gives way to a new one when there are too many.
+/// How long a session must be unused to be ended for a new one when there are too many.
 const IDLE_ENOUGH: Duration = Duration::from_secs(60);
-/// How often it is looked for unused ones.
+/// How often unused sessions are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// The client's ends of a session, for whoever relays it.
+/// The client's ends of a session, for the relay.
 #[derive(Debug)]
 pub struct ClientEnds {
-    /// What the client sends.
+    /// Brings what the client sends.
     pub from_client: Wire,
-    /// What the client is sent.
+    /// Takes what is sent to the client.
     pub to_client: Wire,
-    /// What is said past the wires.
+    /// What the two HTTP ends tell each other past the relay.
     pub sideband: Arc<Sideband>,
-    /// Turns to a signal's number when the whole server is to end.
+    /// Becomes a signal's number when the whole server has to end.
     pub signal: watch::Receiver<i32>,
 }
 
-/// Relays one session until it has ended. An error, in a sentence, is why it could not begin.
+/// Relays one session until it ends. The error says why it could not begin.
 pub type Relay = Box<
     dyn Fn(ClientEnds) -> Result<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>, String>
         + Send
         + Sync,
 >;
 
-/// Writes down why a message was turned away before any session had it.
+/// Records why a message was refused before any session had it.
 pub type Record = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Why there is no session.
@@ -50,18 +51,18 @@ pub type Record = Box<dyn Fn(&str) + Send + Sync>;
 pub(super) enum NoSession {
     /// There are too many.
     TooMany,
-    /// The upstream could not be started; says why.
+    /// The upstream could not be started, for this reason.
     Upstream(String),
-    /// We are about to end.
+    /// The server is shutting down.
     Ending,
 }
 
-/// Whose a session is: a digest of the credentials that opened it. Clients that show none are one.
+/// The owner of a session: a digest of the credentials that opened it. All clients without credentials are one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Owner([u8; 32]);
 
 impl Owner {
-    /// Whoever shows these credentials, the value of `Authorization`.
+    /// Returns the owner with these credentials, the value of `Authorization`.
     pub(super) fn of(credentials: Option<&[u8]>) -> Owner {
         Owner(*blake3::hash(credentials.unwrap_or_default()).as_bytes())
     }
@@ -72,18 +73,15 @@ pub(super) struct Sessions {
     relay: Relay,
     max_line: usize,
     signal: watch::Receiver<i32>,
-    inner: Mutex<Inner>,
+    by_name: DashMap<String, (Owner, Arc<Conversation>), RandomState>,
+    /// The sessions of stateless clients, by their credentials: clients with equal credentials share one.
+    shared: DashMap<Owner, Arc<Conversation>, RandomState>,
+    /// The tasks that relay the sessions. Locked while a session begins, so that two requests at once neither exceed
+    /// [`MAX_SESSIONS`] nor begin two sessions for one set of credentials.
+    tasks: Mutex<JoinSet<()>>,
 }
 
-#[derive(Default)]
-struct Inner {
-    sessions: HashMap<String, (Owner, Arc<Conversation>)>,
-    /// What stateless clients share: those that show the same credentials.
-    shared: HashMap<Owner, Arc<Conversation>>,
-    tasks: JoinSet<()>,
-}
-
-/// Nothing that could be guessed may begin.
+/// Without random bytes, no session may begin: its name could be guessed.
 fn unguessable<T>(random: Result<T, getrandom::Error>) -> Result<T, NoSession> {
     random.map_err(|error| NoSession::Upstream(error.to_string()))
 }
@@ -94,69 +92,69 @@ impl Sessions {
             relay,
             max_line,
             signal,
-            inner: Mutex::default(),
+            by_name: DashMap::default(),
+            shared: DashMap::default(),
+            tasks: Mutex::default(),
         }
     }
 
-    /// Begins a session and names it so that nobody can guess it.
+    /// Begins a session and gives it a name that nobody can guess.
     pub(super) fn begin(
         &self,
         kind: ClientKind,
         owner: Owner,
     ) -> Result<(String, Arc<Conversation>), NoSession> {
-        let mut inner = self.inner();
-        self.make_room(&mut inner)?;
+        let mut tasks = self.tasks();
+        self.make_room(&mut tasks)?;
         let name = unguessable(random_hex(16))?;
-        let conversation = self.start(&mut inner, kind)?;
-        inner
-            .sessions
-            .insert(name.clone(), (owner, Arc::clone(&conversation)));
+        let conversation = self.start(&mut tasks, kind)?;
+        let session = (owner, Arc::clone(&conversation));
+        self.by_name.insert(name.clone(), session);
         Ok((name, conversation))
     }
 
-    /// What the stateless clients with these credentials share; begun where there is none.
+    /// Returns the session that stateless clients with these credentials share, and begins it if there is none.
     ///
     /// Approvals and tool lists never cross from one client's credentials to another's.
     pub(super) fn shared(&self, owner: Owner) -> Result<Arc<Conversation>, NoSession> {
-        let mut inner = self.inner();
-        let found = inner.shared.get(&owner);
-        if let Some(found) = found.filter(|found| !found.is_over()) {
-            return Ok(Arc::clone(found));
+        let mut tasks = self.tasks();
+        if let Some(found) = self.find_shared(owner) {
+            return Ok(found);
         }
-        self.make_room(&mut inner)?;
-        let conversation = self.start(&mut inner, ClientKind::Stateless)?;
-        inner.shared.insert(owner, Arc::clone(&conversation));
+        self.make_room(&mut tasks)?;
+        let conversation = self.start(&mut tasks, ClientKind::Stateless)?;
+        self.shared.insert(owner, Arc::clone(&conversation));
         Ok(conversation)
     }
 
-    /// The same, where there is one already.
+    /// Returns the session that stateless clients with these credentials share, if there is one.
     pub(super) fn find_shared(&self, owner: Owner) -> Option<Arc<Conversation>> {
-        let inner = self.inner();
-        let found = inner.shared.get(&owner).filter(|found| !found.is_over());
-        found.map(Arc::clone)
+        let found = self.shared.get(&owner)?;
+        (!found.is_over()).then(|| Arc::clone(&found))
     }
 
-    /// The session of this name, if it is this owner's. A call that was asked about under one
+    /// Returns the session of this name if this owner opened it. A call that was asked about under one
     /// `Authorization` cannot run under another.
     pub(super) fn find(&self, name: &str, owner: Owner) -> Option<Arc<Conversation>> {
-        let inner = self.inner();
-        let (_, found) = inner.sessions.get(name).filter(|(of, _)| *of == owner)?;
-        (!found.is_over()).then(|| Arc::clone(found))
+        let session = self.by_name.get(name)?;
+        let (of, found) = session.value();
+        (*of == owner && !found.is_over()).then(|| Arc::clone(found))
     }
 
-    /// Ends the session of this name; false if this owner has none.
+    /// Ends the session of this name. Returns false if this owner has none.
     pub(super) fn end(&self, name: &str, owner: Owner) -> bool {
-        let sessions = &mut self.inner().sessions;
-        if sessions.get(name).is_none_or(|(of, _)| *of != owner) {
-            return false;
-        }
-        sessions.remove(name).is_some_and(|(_, found)| {
+        let removed = self.by_name.remove_if(name, |_, (of, _)| *of == owner);
+        removed.is_some_and(|(_, (_, found))| {
             found.close();
             true
         })
     }
 
-    fn start(&self, inner: &mut Inner, kind: ClientKind) -> Result<Arc<Conversation>, NoSession> {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<()>,
+        kind: ClientKind,
+    ) -> Result<Arc<Conversation>, NoSession> {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
@@ -171,69 +169,85 @@ impl Sessions {
             signal: self.signal.clone(),
         };
         let relayed = (self.relay)(ends).map_err(NoSession::Upstream)?;
-        inner.tasks.spawn(relayed);
-        // What the upstream sends is relayed at any size up to the cap, and its wrapping in ours
-        // adds a little.
+        tasks.spawn(relayed);
+        // The limit is for what the upstream sends; our wrapping adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
         Ok(Conversation::begin(
             kind, to_relay, from_relay, sideband, max_line, seed,
         ))
     }
 
-    fn make_room(&self, inner: &mut Inner) -> Result<(), NoSession> {
-        while inner.tasks.try_join_next().is_some() {}
-        inner.sessions.retain(|_, (_, found)| !found.is_over());
-        inner.shared.retain(|_, found| !found.is_over());
-        if inner.sessions.len() + inner.shared.len() < MAX_SESSIONS {
+    fn make_room(&self, tasks: &mut JoinSet<()>) -> Result<(), NoSession> {
+        while tasks.try_join_next().is_some() {}
+        self.forget_ended();
+        if self.len() < MAX_SESSIONS {
             return Ok(());
         }
         let now = Instant::now();
-        let sessions = inner.sessions.values().map(|(_, found)| found);
-        let all = sessions.chain(inner.shared.values());
-        let idle = all.filter_map(|found| Some((found.idle_since()?, found)));
-        let idle = idle.filter(|(since, _)| *since + IDLE_ENOUGH <= now);
-        let (_, oldest) = idle
+        let (_, oldest) = self
+            .all()
+            .into_iter()
+            .filter_map(|found| Some((found.idle_since()?, found)))
+            .filter(|(since, _)| *since + IDLE_ENOUGH <= now)
             .min_by_key(|(since, _)| *since)
             .ok_or(NoSession::TooMany)?;
         oldest.close();
-        inner.sessions.retain(|_, (_, found)| !found.is_over());
-        inner.shared.retain(|_, found| !found.is_over());
+        self.forget_ended();
         Ok(())
     }
 
-    /// Ends what nobody uses any more.
-    pub(super) fn end_unused(&self) {
-        let mut inner = self.inner();
-        while inner.tasks.try_join_next().is_some() {}
-        let now = Instant::now();
-        let is_used = |found: &Arc<Conversation>| {
-            let is_idle = found.idle_since().is_some_and(|since| since + IDLE <= now);
-            if is_idle {
-                found.close();
-            }
-            !is_idle && !found.is_over()
-        };
-        inner.sessions.retain(|_, (_, found)| is_used(found));
-        inner.shared.retain(|_, found| is_used(found));
+    fn len(&self) -> usize {
+        self.by_name.len() + self.shared.len()
     }
 
-    /// Waits until every session has ended, having been told to.
+    fn all(&self) -> Vec<Arc<Conversation>> {
+        let named = self
+            .by_name
+            .iter()
+            .map(|session| Arc::clone(&session.value().1));
+        let shared = self
+            .shared
+            .iter()
+            .map(|session| Arc::clone(session.value()));
+        named.chain(shared).collect()
+    }
+
+    fn forget_ended(&self) {
+        self.by_name.retain(|_, (_, found)| !found.is_over());
+        self.shared.retain(|_, found| !found.is_over());
+    }
+
+    /// Ends the sessions that nobody uses any more.
+    pub(super) fn end_unused(&self) {
+        while self.tasks().try_join_next().is_some() {}
+        let now = Instant::now();
+        for session in self.all() {
+            if session
+                .idle_since()
+                .is_some_and(|since| since + IDLE <= now)
+            {
+                session.close();
+            }
+        }
+        self.forget_ended();
+    }
+
+    /// Waits until every session has ended. The signal has told them to.
     pub(super) async fn ended(&self) {
-        let mut tasks = std::mem::take(&mut self.inner().tasks);
+        let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.join_next().await.is_some() {}
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let inner = self.inner();
         f.debug_struct("Sessions")
-            .field("sessions", &inner.sessions.len())
-            .field("shared", &inner.shared.len())
+            .field("by_name", &self.by_name.len())
+            .field("shared", &self.shared.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
-//! Exchanges with a server that the client has given up.
+//! Limits how long exchanges with a server go on after the client has cancelled the request.
 //!
-//! How a server is told is `http_server`'s business.
+//! `http_server` tells the server about the cancellation.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a request that was given up may still be answered.
+/// How long the server may take to answer a cancelled request.
 const LATE_ANSWER: Duration = Duration::from_secs(5);
-/// How many wait so at once; of more, the oldest are ended.
+/// How many cancelled exchanges may wait at once. Beyond that, the oldest are aborted.
 const MAX: usize = 64;
 
-/// Exchanges of a session, whose server has heard that nobody waits, and may answer late. No
-/// connection waits for that for ever.
+/// The cancelled exchanges of a session. Their server knows that nobody waits, but may still answer.
+/// Without this limit, their connections could stay open forever.
 #[derive(Debug, Default)]
 pub(super) struct CancelledExchanges(VecDeque<(Instant, AbortHandle)>);
 
 impl CancelledExchanges {
-    /// One more.
+    /// Adds an exchange.
     pub(super) fn add(&mut self, exchange: AbortHandle) {
         if self.0.len() >= MAX
             && let Some((_, oldest)) = self.0.pop_front()
@@ -29,7 +29,8 @@ impl CancelledExchanges {
         self.0.push_back((Instant::now() + LATE_ANSWER, exchange));
     }
 
-    /// Ends the next one whose time is over; waits for ever where there is none. May be cancelled.
+    /// Waits until the time of the oldest exchange is over, and aborts it. Waits forever if there is
+    /// none. May be cancelled.
     pub(super) async fn next(&mut self) {
         let Some((until, _)) = self.0.front() else {
             return std::future::pending().await;
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_exchange_has_five_seconds_and_few_have_them_at_once() {
+    async fn a_cancelled_exchange_has_five_seconds_and_their_number_is_bounded() {
         let mut exchanges = JoinSet::new();
         let mut cancelled = CancelledExchanges::default();
         let forever = Duration::from_secs(u32::MAX.into());
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_ended_by_itself_is_not_missed() {
+    async fn an_exchange_that_has_already_ended_is_removed_in_time() {
         let mut exchanges = JoinSet::new();
         let mut cancelled = CancelledExchanges::default();
         cancelled.add(exchanges.spawn(async {}));

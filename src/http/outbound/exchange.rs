@@ -1,4 +1,4 @@
-//! One message to a server behind HTTP, and everything that comes back for it.
+//! Sends one message to a server over streamable HTTP, and delivers everything that comes back for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use reqwest::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use super::http_server::ServerSession;
-use super::server_error::{Head, Media, in_words};
+use super::server_error::{Head, Media, describe};
 use super::sse_server::{OldServer, Stream};
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::{LAST_EVENT, METHOD, SESSION};
@@ -20,31 +20,31 @@ use crate::mcp::message::{CALL, Line, RequestId, peek_result_id, read_envelope, 
 use crate::sys::with_causes;
 use crate::transport::{Note, Reply};
 
-/// How long the server has to accept what it need not answer.
+/// How long the server has to accept a notification or response.
 const NOTIFY_TIME: Duration = Duration::from_secs(30);
-/// The largest body of a response that is an error.
+/// The largest body of an error response.
 const MAX_ERROR: usize = 64 * 1024;
-/// How often a broken stream is taken up again without anything having come of it.
+/// How many times in a row a stream is resumed without getting an event.
 const MAX_RETRIES: u32 = 5;
-/// How long is waited before that, unless the server says otherwise.
+/// How long to wait before each retry, unless the server says otherwise.
 const RETRY: Duration = Duration::from_secs(1);
-/// What the server may say, at least and at most.
+/// The shortest and the longest wait that the server may set.
 const RETRY_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-/// Headers without which a client cannot understand an error.
-const TOLD: [&str; 3] = ["content-type", "www-authenticate", "retry-after"];
+/// The headers that a client needs to interpret an error.
+const ERROR_HEADERS: [&str; 3] = ["content-type", "www-authenticate", "retry-after"];
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingRequest {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) is_stateless: bool,
-    /// The session that was in use when the request was let through.
+    /// The number of the session in which the gate decided about the request.
     pub(super) decided_in: u64,
 }
 
-impl Asked {
-    fn begins(&self) -> bool {
+impl PendingRequest {
+    fn is_initialize(&self) -> bool {
         self.method == "initialize" && !self.is_stateless
     }
 
@@ -53,32 +53,32 @@ impl Asked {
     }
 }
 
-/// What came of a message.
+/// The outcome of a message.
 pub(super) enum Outcome {
-    /// It is done with; of a request, its id.
+    /// It is finished. Has the id if it was a request.
     Done(Option<RequestId>),
-    /// It is an `initialize`, and is to be sent to a server of 2024-11-05.
+    /// It is an `initialize` for a server of 2024-11-05.
     Old(Box<OldServer>),
 }
 
-/// What came of sending a request once.
+/// The outcome of sending a request once.
 enum Sent {
-    /// It is done with.
+    /// It is finished.
     Done,
-    /// The server has certainly not taken it, and may take it in another session. Why not.
+    /// The server has certainly not accepted it, for this reason. Another session may accept it.
     Lost(String),
     /// The server speaks HTTP+SSE.
     Old(Box<OldServer>),
 }
 
-/// Sends a request, as this `line` and with `headers` of its own, and hands everything that comes
-/// back to the relay, its answer last. Returns its id once it is done with.
+/// Sends a request with its own `headers`, and delivers everything that comes back to the relay, the
+/// answer last. Returns the request's id when it is finished.
 ///
-/// What the server has certainly not taken is sent again in a new session; a tool call goes back to
-/// the gate instead. What the server may have taken is never sent again.
+/// If the server has certainly not accepted the request, sends it again in a new session, or returns it
+/// to the gate if it is a tool call. Never sends a request again that the server may have accepted.
 pub(super) async fn exchange(
     peer: Arc<ServerSession>,
-    asked: Asked,
+    pending: PendingRequest,
     line: String,
     headers: HeaderMap,
 ) -> Outcome {
@@ -87,47 +87,47 @@ pub(super) async fn exchange(
     loop {
         peer.wait_for_renewal().await;
         let number = peer.session_number();
-        if asked.is_call() && asked.decided_in != number {
-            // INVARIANT 1: what let it through holds for the tools of a session that is lost.
-            let why = "the server restarted after the call was let through".to_owned();
-            peer.hand_back(&asked.id, text_of(&line), why, true);
+        if pending.is_call() && pending.decided_in != number {
+            // INVARIANT 1: the decision was made for the tools of a session that is lost.
+            let why = "the server restarted after the call was allowed".to_owned();
+            peer.return_call(&pending.id, text_of(&line), why, true);
             break;
         }
-        let why = match try_to_send(&peer, &asked, &line, &headers, number).await {
+        let why = match try_to_send(&peer, &pending, &line, &headers, number).await {
             Sent::Done => break,
             Sent::Lost(why) => why,
             Sent::Old(server) => return Outcome::Old(server),
         };
         let renewed = peer.renew(number, &why).await;
-        if asked.is_call() {
-            let is_back = renewed.is_ok();
+        if pending.is_call() {
+            let is_reachable = renewed.is_ok();
             let why = renewed.err().unwrap_or(why);
-            peer.hand_back(&asked.id, text_of(&line), why, is_back);
+            peer.return_call(&pending.id, text_of(&line), why, is_reachable);
             break;
         }
         if let Err(why) = renewed {
             tracing::warn!("{why}");
-            peer.fail(&asked.id, why).await;
+            peer.fail(&pending.id, why).await;
             break;
         }
         if std::mem::replace(&mut is_again, true) {
-            peer.fail(&asked.id, why).await;
+            peer.fail(&pending.id, why).await;
             break;
         }
     }
-    Outcome::Done(Some(asked.id))
+    Outcome::Done(Some(pending.id))
 }
 
 /// Sends a request once.
 async fn try_to_send(
     peer: &ServerSession,
-    asked: &Asked,
+    pending: &PendingRequest,
     line: &Bytes,
     headers: &HeaderMap,
     number: u64,
 ) -> Sent {
     let request = peer.post(peer.url(), line.clone());
-    let in_session = !asked.is_stateless && !asked.begins();
+    let in_session = !pending.is_stateless && !pending.is_initialize();
     let mut request = match in_session {
         true => peer.with_session(request),
         false => request,
@@ -138,11 +138,11 @@ async fn try_to_send(
         Ok(response) => response,
         Err(error) => {
             let why = error.why(peer);
-            if error.is_unconnected() && !asked.begins() {
+            if error.is_unconnected() && !pending.is_initialize() {
                 return Sent::Lost(why);
             }
             tracing::warn!("{why}");
-            peer.fail(&asked.id, why).await;
+            peer.fail(&pending.id, why).await;
             return Sent::Done;
         }
     };
@@ -151,48 +151,51 @@ async fn try_to_send(
         // SPEC 2025-11-25, "Session Management": "When a client receives HTTP 404 in response to a
         // request containing an `MCP-Session-Id`, it MUST start a new session".
         let refusal = Refusal::read(response).await;
-        if had_session && status == StatusCode::NOT_FOUND && !is_about(&refusal.body, &asked.id) {
-            return Sent::Lost(refusal.in_words(peer, None).await);
+        if had_session && status == StatusCode::NOT_FOUND && !is_about(&refusal.body, &pending.id) {
+            return Sent::Lost(refusal.describe(peer, None).await);
         }
-        // Before the client is told: what it sends next belongs to the new session.
+        // Renewed before the client is answered, because its next message belongs to the new session.
         if had_session
             && status == StatusCode::BAD_REQUEST
             && peer.is_session_lost(&refusal.body).await
         {
-            let why = refusal.in_words(peer, None).await;
+            let why = refusal.describe(peer, None).await;
             if let Err(why) = peer.renew(number, &why).await {
                 tracing::warn!("{why}");
             }
         }
-        let mut tried = None;
-        if asked.begins() && peer.may_be_old() && refusal.may_be_of_an_old_server(&asked.id) {
+        let mut sse_error = None;
+        if pending.is_initialize()
+            && peer.may_be_old()
+            && refusal.may_be_of_an_old_server(&pending.id)
+        {
             match Stream::probe(peer).await {
                 Ok(stream) => {
                     let line = text_of(line);
                     return Sent::Old(Box::new(OldServer { stream, line }));
                 }
-                Err(why) => tried = Some(why),
+                Err(why) => sse_error = Some(why),
             }
         }
-        refusal.tell(peer, asked, tried).await;
+        refusal.deliver(peer, pending, sse_error).await;
         return Sent::Done;
     }
     if in_session {
-        peer.beginning(|beginning| {
-            beginning.answered();
-            beginning.taken(&asked.id);
+        peer.handshake(|handshake| {
+            handshake.answered();
+            handshake.accepted(&pending.id);
         });
     }
     let session = response.headers().get(&SESSION).cloned();
     match Media::of(response.headers()) {
         Media::Json => match body(response, peer.max_message()).await {
-            Ok(body) => told(peer, asked, &body, session.as_ref()).await,
-            Err(why) => peer.fail(&asked.id, why).await,
+            Ok(body) => deliver_body(peer, pending, &body, session.as_ref()).await,
+            Err(why) => peer.fail(&pending.id, why).await,
         },
-        Media::Events => events(peer, asked, response, session.as_ref()).await,
+        Media::Events => deliver_events(peer, pending, response, session.as_ref()).await,
         Media::Other => {
-            let why = peer.named(in_words(peer, response).await);
-            peer.fail(&asked.id, why).await;
+            let why = peer.named(describe(peer, response).await);
+            peer.fail(&pending.id, why).await;
         }
     }
     Sent::Done
@@ -202,8 +205,8 @@ fn text_of(line: &Bytes) -> String {
     String::from_utf8_lossy(line).into_owned()
 }
 
-/// Sends what has no answer, and waits until the server has taken it. What it has certainly not
-/// taken is sent again, once, in a new session.
+/// Sends a notification or response, and waits until the server has accepted it. If the server has
+/// certainly not accepted it, sends it once more in a new session.
 pub(super) async fn notify(
     peer: &ServerSession,
     line: String,
@@ -226,27 +229,29 @@ pub(super) async fn notify(
                 let is_lost = response.status() == StatusCode::NOT_FOUND
                     && !is_stateless
                     && peer.has_session();
-                let why = in_words(peer, response).await;
+                let why = describe(peer, response).await;
                 if !is_lost {
-                    return tracing::warn!("a message that needs no answer was not taken: {why}");
+                    return tracing::warn!(
+                        "the server did not accept a notification or response: {why}"
+                    );
                 }
                 why
             }
             Ok(Err(error)) if error.is_unconnected() => error.why(peer),
             Ok(Err(error)) => return tracing::warn!("{}", error.why(peer)),
-            Err(_) => return tracing::warn!("the server did not take a message in time"),
+            Err(_) => return tracing::warn!("the server did not accept a message in time"),
         };
-        // What answers a request of the server's means nothing to another session of it.
-        let is_over = is_again || is_response;
+        // A response to a request of the server means nothing in another session.
+        let is_last_try = is_again || is_response;
         match peer.renew(number, &why).await {
-            Ok(()) if is_over => return,
+            Ok(()) if is_last_try => return,
             Ok(()) => {}
             Err(why) => return tracing::warn!("{why}"),
         }
     }
 }
 
-/// Reads what the server says of its own accord, session after session.
+/// Reads the messages that the server sends unasked, in one session after another.
 pub(super) async fn listen(peer: Arc<ServerSession>) {
     loop {
         let number = peer.session_number();
@@ -255,9 +260,9 @@ pub(super) async fn listen(peer: Arc<ServerSession>) {
     }
 }
 
-/// Reads what the server says of its own accord in one session, for as long as it lets us.
+/// Reads the messages that the server sends unasked in one session, until the server ends that.
 async fn listen_in(peer: &ServerSession, number: u64) {
-    let mut last = Last::default();
+    let mut last = Position::default();
     let mut failures = 0;
     while failures < MAX_RETRIES && peer.session_number() == number {
         let mut request = peer.get(peer.url());
@@ -266,7 +271,7 @@ async fn listen_in(peer: &ServerSession, number: u64) {
         }
         let (response, token) = peer.send_once(request).await;
         match response {
-            // Another page stands there; it will not become a stream.
+            // Something other than a stream is at this URL, and that will not change.
             Ok(response)
                 if response.status().is_success()
                     && Media::of(response.headers()) != Media::Events =>
@@ -285,8 +290,8 @@ async fn listen_in(peer: &ServerSession, number: u64) {
                     }
                     for event in found.drain(..) {
                         failures = 0;
-                        if let Some(line) = last.note(event) {
-                            peer.tell(&line).await;
+                        if let Some(line) = last.advance(event) {
+                            peer.deliver(&line).await;
                         }
                     }
                 }
@@ -301,19 +306,20 @@ async fn listen_in(peer: &ServerSession, number: u64) {
                 let refusal = Refusal::read(response).await;
                 let is_lost =
                     refusal.status == StatusCode::NOT_FOUND || mentions_session(&refusal.body);
-                let why = refusal.in_words(peer, None).await;
+                let why = refusal.describe(peer, None).await;
                 if is_lost && let Err(why) = peer.renew(number, &why).await {
                     tracing::warn!("{why}");
                 }
                 return;
             }
             Ok(response) if response.status().is_client_error() => {
-                let is_login_due = response.status() == StatusCode::UNAUTHORIZED;
-                match peer.login().filter(|_| is_login_due) {
-                    // Nobody is asked to log in for what nobody has asked for.
+                let needs_login = response.status() == StatusCode::UNAUTHORIZED;
+                match peer.login().filter(|_| needs_login) {
+                    // Waits for a token that a request gets. Nobody is asked to log in just for this
+                    // stream.
                     Some(login) => login.replaced(token.as_ref()).await,
-                    // SPEC: 405 says that there is no such stream; anything else will not get
-                    // better.
+                    // SPEC: 405 says that there is no such stream. Other errors will not go away
+                    // either.
                     None => return,
                 }
             }
@@ -324,27 +330,28 @@ async fn listen_in(peer: &ServerSession, number: u64) {
     }
 }
 
-/// Where a stream of events is, should it break.
+/// The position in an event stream, for resuming it.
 #[derive(Debug)]
-struct Last {
-    /// What it is to be taken up behind.
+struct Position {
+    /// The id of the last event.
     id: Option<HeaderValue>,
+    /// How long to wait before resuming.
     retry: Duration,
 }
 
-impl Default for Last {
-    fn default() -> Last {
-        Last {
+impl Default for Position {
+    fn default() -> Position {
+        Position {
             id: None,
             retry: RETRY,
         }
     }
 }
 
-impl Last {
-    /// Remembers an event and returns its message, if it has one that can be relayed.
-    fn note(&mut self, event: crate::http::shared::sse::Event) -> Option<String> {
-        // SPEC, HTML, server-sent events: an empty id takes the last one back.
+impl Position {
+    /// Moves past an event. Returns its message, if it has one that can be relayed.
+    fn advance(&mut self, event: crate::http::shared::sse::Event) -> Option<String> {
+        // SPEC, HTML, server-sent events: an empty id resets the last one.
         if let Some(id) = event.id {
             self.id = HeaderValue::try_from(id).ok().filter(|id| !id.is_empty());
         }
@@ -358,22 +365,21 @@ impl Last {
         match one_line(&event.data) {
             Ok(line) => Some(line),
             Err(why) => {
-                tracing::warn!("the server sent an event that is no message: {why}");
+                tracing::warn!("the server sent an event that is not a message: {why}");
                 None
             }
         }
     }
 }
 
-/// Hands over the events of a response, and takes the stream up again where it breaks and the
-/// revision allows it.
-async fn events(
+/// Delivers the events of a response. Resumes a broken stream if the revision allows it.
+async fn deliver_events(
     peer: &ServerSession,
-    asked: &Asked,
+    pending: &PendingRequest,
     first: Response,
     session: Option<&HeaderValue>,
 ) {
-    let mut last = Last::default();
+    let mut last = Position::default();
     let mut response = Some(first);
     let mut failures = 0;
     loop {
@@ -384,19 +390,19 @@ async fn events(
         {
             if decoder.push(&chunk, &mut found).is_err() {
                 let why = "the server's message is larger than --max-message-size";
-                return peer.fail(&asked.id, why.to_owned()).await;
+                return peer.fail(&pending.id, why.to_owned()).await;
             }
             for event in found.drain(..) {
                 failures = 0;
-                let Some(line) = last.note(event) else {
+                let Some(line) = last.advance(event) else {
                     continue;
                 };
-                let is_answer = answers(&line, &asked.id);
+                let is_answer = answers(&line, &pending.id);
                 let line = match is_answer {
-                    true => as_asked(line, &asked.id),
+                    true => with_own_id(line, &pending.id),
                     false => line,
                 };
-                one_told(peer, asked, &line, is_answer, session).await;
+                deliver_line(peer, pending, &line, is_answer, session).await;
                 if is_answer {
                     return;
                 }
@@ -405,16 +411,16 @@ async fn events(
         response = None;
         failures += 1;
         // SPEC 2026-07-28: "Resumable SSE streams via `Last-Event-ID` are not supported."
-        let (Some(id), false) = (&last.id, asked.is_stateless) else {
+        let (Some(id), false) = (&last.id, pending.is_stateless) else {
             break;
         };
         if failures > MAX_RETRIES {
             break;
         }
         if let Some(sideband) = &peer.sideband {
-            // The client knows as well as we when it wants to come back.
-            sideband.leave_break(asked.id.clone());
-            let _ = timeout(last.retry, sideband.resumed(&asked.id)).await;
+            // The client also reconnects. Resumes as soon as it does.
+            sideband.leave_break(pending.id.clone());
+            let _ = timeout(last.retry, sideband.resumed(&pending.id)).await;
         } else {
             sleep(last.retry).await;
         }
@@ -427,56 +433,62 @@ async fn events(
         }
     }
     let why = "the server ended its response before the answer";
-    peer.fail(&asked.id, why.to_owned()).await;
+    peer.fail(&pending.id, why.to_owned()).await;
 }
 
-/// Hands over the body of a response: one message, or a batch of them.
-async fn told(peer: &ServerSession, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
+/// Delivers the body of a response: one message, or a batch.
+async fn deliver_body(
+    peer: &ServerSession,
+    pending: &PendingRequest,
+    body: &[u8],
+    session: Option<&HeaderValue>,
+) {
     match one_line(body) {
-        Ok(line) if answers(&line, &asked.id) => {
-            let line = as_asked(line, &asked.id);
-            one_told(peer, asked, &line, true, session).await;
+        Ok(line) if answers(&line, &pending.id) => {
+            let line = with_own_id(line, &pending.id);
+            deliver_line(peer, pending, &line, true, session).await;
         }
         Ok(line) => {
-            // A batch holds the answer, or nothing does.
-            let answer = answer_in_batch(&line, &asked.id);
+            // If this is a batch, it may have the answer.
+            let answer = answer_in_batch(&line, &pending.id);
             let is_answered = answer.is_some();
             if let Some(answer) = answer {
-                peer.learn(asked, answer);
+                peer.learn(pending, answer);
             }
             if !line.is_empty() {
-                one_told(peer, asked, &line, false, session).await;
+                deliver_line(peer, pending, &line, false, session).await;
             }
             if !is_answered {
-                let why = "the server's response holds no answer to the request";
-                peer.fail(&asked.id, why.to_owned()).await;
+                let why = NO_ANSWER;
+                peer.fail(&pending.id, why.to_owned()).await;
             }
         }
         Err(why) => {
             let why = format!("the server's answer cannot be read: {why}");
-            peer.fail(&asked.id, why).await;
+            peer.fail(&pending.id, why).await;
         }
     }
 }
 
-async fn one_told(
+async fn deliver_line(
     peer: &ServerSession,
-    asked: &Asked,
+    pending: &PendingRequest,
     line: &str,
     is_answer: bool,
     session: Option<&HeaderValue>,
 ) {
     if is_answer {
-        match asked.method.as_str() {
-            "initialize" if !asked.is_stateless => peer.begun(session, line),
-            _ => peer.learn(asked, line),
+        match pending.method.as_str() {
+            "initialize" if !pending.is_stateless => peer.session_started(session, line),
+            _ => peer.learn(pending, line),
         }
-        return peer.tell(line).await;
+        return peer.deliver(line).await;
     }
-    peer.tell_with(line, || Note::About(asked.id.clone())).await;
+    peer.deliver_with(line, || Note::About(pending.id.clone()))
+        .await;
 }
 
-/// The one of a batch that is the response to a request.
+/// Returns the response to a request from a batch.
 fn answer_in_batch<'a>(line: &'a str, id: &RequestId) -> Option<&'a str> {
     match read_envelope(line) {
         Ok(Line::Batch(entries)) => entries.into_iter().find(|entry| answers(entry, id)),
@@ -484,7 +496,7 @@ fn answer_in_batch<'a>(line: &'a str, id: &RequestId) -> Option<&'a str> {
     }
 }
 
-/// The requests that a line answers.
+/// Returns the ids of the requests that a line answers.
 pub(super) fn answered_ids(line: &str) -> Vec<RequestId> {
     let of = |entry: &str| {
         if let Some(id) = peek_result_id(entry.as_bytes()) {
@@ -501,21 +513,21 @@ pub(super) fn answered_ids(line: &str) -> Vec<RequestId> {
     }
 }
 
-/// Whether a message is the response to a request, under its id or as a server writes it that makes
-/// text of numbers.
+/// Returns true if a message is the response to a request. Some servers return a number as text, so
+/// such an id matches, too.
 fn answers(line: &str, id: &RequestId) -> bool {
-    let is_it = |found: &RequestId| *found == *id || found.twin().as_ref() == Some(id);
+    let matches = |found: &RequestId| *found == *id || found.twin().as_ref() == Some(id);
     if let Some(found) = peek_result_id(line.as_bytes()) {
-        return is_it(&found);
+        return matches(&found);
     }
     let has = |key| raw_member(line, &[key]).is_some();
     let found = raw_member(line, &["id"]).and_then(RequestId::from_json);
-    found.is_some_and(|found| is_it(&found)) && !has("method")
+    found.is_some_and(|found| matches(&found)) && !has("method")
 }
 
-/// The answer to a request under the request's own id. It came in response to the request, so no
-/// other can be meant.
-fn as_asked(line: String, id: &RequestId) -> String {
+/// Gives an answer the id of its request. The answer came in response to this request, so it cannot
+/// be meant for another one.
+fn with_own_id(line: String, id: &RequestId) -> String {
     let found = peek_result_id(line.as_bytes());
     let found = found.or_else(|| RequestId::from_json(raw_member(&line, &["id"])?));
     match found.filter(|found| found != id) {
@@ -528,14 +540,14 @@ fn as_asked(line: String, id: &RequestId) -> String {
 struct Refusal {
     head: Head,
     status: StatusCode,
-    /// What of its headers a client has to know.
+    /// Those of its headers that a client needs.
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
 }
 
 impl Refusal {
     async fn read(response: Response) -> Refusal {
-        let headers = TOLD
+        let headers = ERROR_HEADERS
             .iter()
             .flat_map(|name| {
                 let values = response.headers().get_all(*name).into_iter();
@@ -550,14 +562,14 @@ impl Refusal {
         }
     }
 
-    /// Whether a server that knows no streamable HTTP would say this to an `initialize`. One that
-    /// answers the request itself knows it.
+    /// Returns true if a server without streamable HTTP may answer `initialize` like this. A server that
+    /// answers with a JSON-RPC message has streamable HTTP.
     ///
     /// SPEC 2025-11-25, basic/transports, "Backwards Compatibility": "If it fails with the following
     /// HTTP status codes "400 Bad Request", "404 Not Found" or "405 Method Not Allowed": Issue a GET
-    /// request to the server URL". Servers of the time also say 406, 415 and others.
+    /// request to the server URL". Servers of that time also answer 406, 415 and others.
     fn may_be_of_an_old_server(&self, id: &RequestId) -> bool {
-        let speaks_of_us = matches!(
+        let is_about_client = matches!(
             self.status,
             StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
@@ -565,32 +577,37 @@ impl Refusal {
                 | StatusCode::REQUEST_TIMEOUT
                 | StatusCode::TOO_MANY_REQUESTS
         );
-        self.status.is_client_error() && !speaks_of_us && self.answer(id).is_none()
+        self.status.is_client_error() && !is_about_client && self.answer(id).is_none()
     }
 
-    /// The answer in the body, if it is one.
+    /// Returns the body, if it is the answer to the request.
     fn answer(&self, id: &RequestId) -> Option<String> {
         let line = one_line(&self.body).ok()?;
-        answers(&line, id).then(|| as_asked(line, id))
+        answers(&line, id).then(|| with_own_id(line, id))
     }
 
-    /// The client gets the error as it is, or in the words of JSON-RPC. `tried` is what came of
+    /// Delivers the error to the client, unchanged or as a JSON-RPC error. `sse_error` is the result of
     /// trying HTTP+SSE.
-    async fn tell(self, peer: &ServerSession, asked: &Asked, tried: Option<String>) {
-        let line = self.answer(&asked.id);
+    async fn deliver(
+        self,
+        peer: &ServerSession,
+        pending: &PendingRequest,
+        sse_error: Option<String>,
+    ) {
+        let line = self.answer(&pending.id);
         let line = match line {
             Some(line) => line,
             None => {
-                let why = self.in_words(peer, tried.as_deref()).await;
+                let why = self.describe(peer, sse_error.as_deref()).await;
                 let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
-                error_response(Some(&asked.id), code, why)
+                error_response(Some(&pending.id), code, why)
             }
         };
-        // Any other status means something between two that speak HTTP, of which we are one. A
-        // redirect would lead the client around the gate.
+        // Any other status concerns only the server and us. A redirect would lead the client around
+        // the gate.
         let is_error = self.status.is_client_error() || self.status.is_server_error();
         if !is_error {
-            return peer.tell(&line).await;
+            return peer.deliver(&line).await;
         }
         let reply = || {
             let mut reply = Reply {
@@ -598,44 +615,43 @@ impl Refusal {
                 headers: self.headers,
                 body: self.body,
             };
-            if tried.is_some() {
+            if sse_error.is_some() {
                 reply.set_json(line.as_bytes());
             }
             Note::Reply(Box::new(reply))
         };
-        peer.tell_with(&line, reply).await;
+        peer.deliver_with(&line, reply).await;
     }
 
-    async fn in_words(&self, peer: &ServerSession, tried: Option<&str>) -> String {
+    async fn describe(&self, peer: &ServerSession, sse_error: Option<&str>) -> String {
         let mut why = self.head.with_advice(peer, &self.body).await;
-        if let Some(tried) = tried {
+        if let Some(sse_error) = sse_error {
             why = format!(
-                "the server cannot be spoken to: over streamable HTTP, {why}; over HTTP+SSE, {tried}"
+                "cannot talk to the server: over streamable HTTP, {why}; over HTTP+SSE, {sse_error}"
             );
         }
         peer.named(why)
     }
 }
 
-/// Whether an error is about the request itself, which the server has then read.
+/// Returns true if an error is about the request itself. The server has read the request then.
 fn is_about(body: &[u8], id: &RequestId) -> bool {
     !mentions_session(body) && one_line(body).is_ok_and(|line| answers(&line, id))
 }
 
-/// Whether an error is about the session.
+/// Returns true if an error is about the session.
 pub(super) fn mentions_session(body: &[u8]) -> bool {
     String::from_utf8_lossy(body)
         .to_ascii_lowercase()
         .contains("session")
 }
 
-/// The answer to a request out of its response, whichever way it comes.
+/// Reads the answer to a request from its response, which may be JSON or events.
 pub(super) async fn answer_of(
     mut response: Response,
     id: &RequestId,
     max: usize,
 ) -> Result<String, String> {
-    const NO_ANSWER: &str = "the server's response holds no answer to the request";
     match Media::of(response.headers()) {
         Media::Json => {
             let line = one_line(&body(response, max).await?).map_err(|error| error.to_string())?;
@@ -647,12 +663,12 @@ pub(super) async fn answer_of(
         Media::Events => {
             let mut decoder = Decoder::new(max);
             let mut found = Vec::new();
-            let mut last = Last::default();
+            let mut last = Position::default();
             while let Ok(Some(chunk)) = response.chunk().await {
                 if decoder.push(&chunk, &mut found).is_err() {
                     break;
                 }
-                let mut lines = found.drain(..).filter_map(|event| last.note(event));
+                let mut lines = found.drain(..).filter_map(|event| last.advance(event));
                 if let Some(line) = lines.find(|line| answers(line, id)) {
                     return Ok(line);
                 }
@@ -672,12 +688,14 @@ async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(error) => return Err(with_cause("the server's response broke off", &error)),
+            Err(error) => return Err(with_cause("the server's response was cut off", &error)),
         }
     }
 }
 
-/// Why the server could not be spoken to, which is called `server` with what is no secret of its URL.
+const NO_ANSWER: &str = "the server's response does not contain an answer to the request";
+
+/// Returns why the server cannot be reached. `server` is its name, and its URL without secrets.
 pub(super) fn unreachable(server: &str, error: &reqwest::Error) -> String {
     with_cause(&format!("the server {server} cannot be reached"), error)
 }

@@ -1,7 +1,7 @@
-//! A server behind HTTP, as a session sees it: lines go out as requests, responses come back as
-//! lines.
+//! Connects a session to a server over streamable HTTP: sends the relay's lines as requests, and turns
+//! the responses into lines.
 //!
-//! What may be sent is decided before it gets here, by the gate.
+//! The gate has already decided about everything that is sent here.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::cancelled::CancelledExchanges;
-use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
-use super::oauth::{Login, LoginError, Reach, Renewed};
+use super::exchange::{Outcome, PendingRequest, exchange, listen, notify, unreachable};
+use super::oauth::{Login, LoginError, RenewalMode, Renewed};
 use super::redirects::execute;
-use super::renewal::Beginning;
+use super::renewal::Handshake;
 use super::server_error::shown_url;
 use super::sse_server;
 use crate::approval::display::in_backticks;
@@ -38,21 +38,21 @@ use crate::transport::{
     self, LinkWriter, Note, RESTART_HEARD, RemoteEvent, Upstream, Wire, link_in, link_out,
 };
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How the proxy introduces itself to servers.
+/// The proxy's default `User-Agent`.
 pub(super) const NAME_AND_VERSION: &str = concat!("approval-proxy/", env!("CARGO_PKG_VERSION"));
-/// How many tokens a request is sent with beyond the first: found, refreshed, from a login.
+/// How many more tokens a request is tried with after the first one: found, refreshed, from a login.
 const MAX_RENEWALS: usize = 3;
-/// How long the server has to hear that its session ends.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the end of a session may wait for the server, in each step.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Why a server behind HTTP cannot be spoken to at all.
+/// Why the HTTP client could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up; look at the system's CA certificates")]
+#[error("cannot set up the HTTP client; check the system's CA certificates")]
 pub struct HttpServerError(#[source] reqwest::Error);
 
-/// Speaks to one server; each session of ours is one of its own there.
+/// A client for one HTTP server. Each session of ours has its own session on the server.
 #[derive(Debug, Clone)]
 pub struct HttpServer {
     client: Client,
@@ -60,26 +60,26 @@ pub struct HttpServer {
     headers: HeaderMap,
     is_sse: bool,
     max_message: usize,
-    /// Where it is ours to log in, and not the client's.
+    /// Present if we may log in, and not only the client.
     login: Option<Login>,
-    /// What messages to people call it: its URL, and its name where it has one.
+    /// How messages to people refer to it: by its name, if it has one, and its URL.
     shown: String,
 }
 
 impl HttpServer {
-    /// For the server at `url`, with `headers` on every request, and the user and password of the URL
-    /// as `Authorization` (RFC 7617) where `headers` has none. `is_sse` is for HTTP+SSE of
-    /// 2024-11-05. Messages are at most `max_message` bytes.
+    /// Creates a client for the server at `url`. Every request has these `headers`. If they have no
+    /// `Authorization`, it is made of the URL's user and password (RFC 7617). `is_sse` selects HTTP+SSE
+    /// of 2024-11-05. Messages have at most `max_message` bytes.
     ///
     /// # Errors
-    /// Where the system's certificates cannot be used.
+    /// If the system's certificates cannot be used.
     pub fn new(
         url: Url,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         is_sse: bool,
         max_message: usize,
     ) -> Result<HttpServer, HttpServerError> {
-        // Fails where it was done before, which is as good.
+        // Fails if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(CONNECT_TIME)
@@ -88,12 +88,12 @@ impl HttpServer {
             .tcp_nodelay(true)
             .build()
             .map_err(HttpServerError)?;
-        // Whom the URL names goes into a header, and stands in no request's target.
+        // Moves the URL's user and password into a header, so that no request's target has them.
         let first = client.get(url).build().map_err(HttpServerError)?;
         let mut all = first.headers().clone();
         for (name, value) in [
             (USER_AGENT, NAME_AND_VERSION),
-            // Without it, a server may encode its answers in any way.
+            // Without it, a server may use any encoding for its answers.
             (ACCEPT_ENCODING, "identity"),
         ] {
             all.insert(name, HeaderValue::from_static(value));
@@ -111,14 +111,14 @@ impl HttpServer {
         })
     }
 
-    /// Gives it the name that it has in the configuration.
+    /// Sets the name that the server has in the configuration.
     #[must_use]
     pub fn named(mut self, name: &str) -> HttpServer {
         self.shown = format!("{} {}", in_backticks(name), self.shown);
         self
     }
 
-    /// Logs in where the server asks for it and the operator has given no credentials.
+    /// Lets the proxy log in if the server requires it and the operator has not configured credentials.
     #[must_use]
     pub fn with_login(mut self, login: impl FnOnce(Url) -> Login) -> HttpServer {
         if !self.headers.contains_key(AUTHORIZATION) {
@@ -127,18 +127,18 @@ impl HttpServer {
         self
     }
 
-    /// Begins a session: returns the task that speaks to the server, and the wires to and from it.
+    /// Starts a session. Returns the task that talks to the server, and the wires to and from it.
     #[must_use]
     pub fn start(&self, sideband: Option<Arc<Sideband>>) -> (Upstream, Wire, Wire) {
         let (from_relay, to_upstream) = link_out();
         let (to_relay, from_upstream) = link_in();
-        let (told, hears) = mpsc::unbounded_channel();
+        let (events, remote_events) = mpsc::unbounded_channel();
         let peer = Arc::new(ServerSession {
-            remote: self.clone(),
+            server: self.clone(),
             sideband,
             to_relay,
             state: Mutex::default(),
-            told,
+            events,
             end_reason: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
@@ -149,52 +149,53 @@ impl HttpServer {
             true => tokio::spawn(sse_server::run(peer, lines, None)),
             false => tokio::spawn(run(peer, lines)),
         };
-        let upstream = Upstream::Remote(transport::RemoteTask::new(task, hears, end_reason));
+        let task = transport::RemoteTask::new(task, remote_events, end_reason);
+        let upstream = Upstream::Remote(task);
         (upstream, to_upstream, from_upstream)
     }
 }
 
-/// The server, for all tasks of a session.
+/// A session with a server, shared by all tasks of the session.
 #[derive(Debug)]
 pub(super) struct ServerSession {
-    pub(super) remote: HttpServer,
+    pub(super) server: HttpServer,
     pub(super) sideband: Option<Arc<Sideband>>,
     to_relay: LinkWriter,
     state: Mutex<State>,
-    /// Tells the relay what is no message.
-    pub(super) told: mpsc::UnboundedSender<RemoteEvent>,
-    /// Why the task gives up, for the client.
+    /// Sends the relay events that are not messages.
+    pub(super) events: mpsc::UnboundedSender<RemoteEvent>,
+    /// Why the task ended, for the client.
     pub(super) end_reason: Arc<OnceLock<String>>,
-    /// How many sessions have been lost and followed by another one.
+    /// How many sessions on the server were lost and replaced.
     sessions: watch::Sender<u64>,
-    /// Held by whoever begins one.
+    /// Locked while a new session is being started.
     pub(super) renewing: tokio::sync::Mutex<()>,
 }
 
-/// What is known of the session.
+/// The state of the session on the server.
 #[derive(Debug, Default)]
 struct State {
-    /// What the server calls it.
+    /// The session's id.
     session: Option<HeaderValue>,
-    /// The revision that `initialize` came to.
+    /// The revision that `initialize` has negotiated.
     version: Option<HeaderValue>,
     param_headers: ParamHeaders,
-    beginning: Beginning,
-    /// Whether the server has ever answered an `initialize`.
+    handshake: Handshake,
+    /// True once the server has answered an `initialize`.
     is_known: bool,
 }
 
 impl ServerSession {
-    /// The URL as configured.
+    /// Returns the configured URL.
     pub(super) fn url(&self) -> Url {
-        self.remote.url.clone()
+        self.server.url.clone()
     }
 
     pub(super) fn max_message(&self) -> usize {
-        self.remote.max_message
+        self.server.max_message
     }
 
-    /// Asks for events.
+    /// Returns a request for an event stream.
     pub(super) fn get(&self, url: Url) -> Request {
         let mut request = self.request(Method::GET, url);
         let events = HeaderValue::from_static("text/event-stream");
@@ -202,7 +203,7 @@ impl ServerSession {
         self.with_session(request)
     }
 
-    /// Brings a message.
+    /// Returns a request that sends a message.
     pub(super) fn post(&self, url: Url, line: impl Into<reqwest::Body>) -> Request {
         let mut request = self.request(Method::POST, url);
         let headers = request.headers_mut();
@@ -222,10 +223,10 @@ impl ServerSession {
         request
     }
 
-    /// What every request carries: the operator's headers and, where they have no credentials, the
-    /// client's.
+    /// Returns the headers of every request: the operator's and, if they have no credentials, the
+    /// client's credentials.
     fn headers(&self) -> HeaderMap {
-        let mut headers = self.remote.headers.clone();
+        let mut headers = self.server.headers.clone();
         let credentials = self
             .sideband
             .as_ref()
@@ -240,7 +241,7 @@ impl ServerSession {
         headers
     }
 
-    /// Adds what a session's requests carry.
+    /// Adds the headers of the current session.
     pub(super) fn with_session(&self, mut request: Request) -> Request {
         let state = self.state();
         let headers = request.headers_mut();
@@ -252,21 +253,20 @@ impl ServerSession {
         request
     }
 
-    /// Sends a request, with a token where there was a login. Where the server wants another one,
-    /// waits for it and sends the request again.
-    /// The server has `limit` to answer each time.
+    /// Sends a request, with a token if there was a login. If the server requires another token, gets
+    /// one and sends the request again. The server has `limit` to answer each time.
     pub(super) async fn send(
         &self,
         request: Request,
         limit: Option<Duration>,
-    ) -> Result<Response, Unsent> {
+    ) -> Result<Response, SendError> {
         let Some(login) = self.login() else {
             return self.send_within(request, limit).await;
         };
         let mut renewals = 0;
-        let mut reach = Reach::Browser;
+        let mut mode = RenewalMode::Browser;
         loop {
-            // Only a stream cannot be sent twice, and there is none.
+            // Always clonable: only a body that is a stream is not.
             let again = request.try_clone();
             let token = login.token().await;
             let Some(this) = again else {
@@ -279,23 +279,22 @@ impl ServerSession {
             }
             let challenge = challenge(&response);
             renewals += 1;
-            let renewed = match login.renew(token, challenge, reach).await {
+            let renewed = match login.renew(token, challenge, mode).await {
                 Ok(renewed) => renewed,
-                // The server wants something else; what it says itself tells more.
+                // The server wants something else. Its own answer says more.
                 Err(LoginError::NoOAuth) => return Ok(response),
-                Err(error) => return Err(Unsent::NoToken(error)),
+                Err(error) => return Err(SendError::NoToken(error)),
             };
             match renewed {
                 Renewed::Found => {}
-                Renewed::Refreshed => reach = Reach::BrowserOnly,
-                // Whoever has just logged in is not to be asked again.
+                Renewed::Refreshed => mode = RenewalMode::BrowserOnly,
+                // Do not ask a person again who has just logged in.
                 Renewed::LoggedIn => renewals = MAX_RENEWALS,
             }
         }
     }
 
-    /// Sends a request with the token that there is, which it returns too; nobody is asked for
-    /// another.
+    /// Sends a request with the current token, and never gets another one. Also returns that token.
     pub(super) async fn send_once(
         &self,
         request: Request,
@@ -305,36 +304,38 @@ impl ServerSession {
             None => None,
         };
         let request = with_token(request, token.as_ref());
-        (execute(&self.remote.client, request).await, token)
+        (execute(&self.server.client, request).await, token)
     }
 
     async fn send_within(
         &self,
         request: Request,
         limit: Option<Duration>,
-    ) -> Result<Response, Unsent> {
-        let sending = execute(&self.remote.client, request);
+    ) -> Result<Response, SendError> {
+        let sending = execute(&self.server.client, request);
         let sent = match limit {
-            Some(limit) => timeout(limit, sending).await.map_err(|_| Unsent::Late)?,
+            Some(limit) => timeout(limit, sending)
+                .await
+                .map_err(|_| SendError::Timeout)?,
             None => sending.await,
         };
-        sent.map_err(Unsent::Unreachable)
+        sent.map_err(SendError::Unreachable)
     }
 
-    /// The login, if there is one that is ours to do: clients over HTTP log in themselves.
+    /// Returns the login, if we may log in. Clients over HTTP log in themselves.
     pub(super) fn login(&self) -> Option<&Login> {
-        self.remote
+        self.server
             .login
             .as_ref()
             .filter(|_| self.sideband.is_none())
     }
 
-    /// Whether the operator's headers have credentials.
+    /// Returns true if the operator's headers have credentials.
     pub(super) fn has_credentials(&self) -> bool {
-        self.remote.headers.contains_key(AUTHORIZATION)
+        self.server.headers.contains_key(AUTHORIZATION)
     }
 
-    /// What goes to the server in confidence, and is not to be repeated to people.
+    /// Returns the secrets that are sent to the server. Texts for people must not repeat them.
     pub(super) async fn secrets(&self) -> Vec<String> {
         let mut secrets = Vec::new();
         let mut headers = self.headers();
@@ -355,7 +356,7 @@ impl ServerSession {
                     .map(|(_, rest)| rest.trim().to_owned()),
             );
         }
-        let url = &self.remote.url;
+        let url = &self.server.url;
         secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
         if let Some(login) = self.login() {
             let token = login.token().await;
@@ -364,94 +365,94 @@ impl ServerSession {
         secrets
     }
 
-    /// Whether a server that refuses an `initialize` may be one of 2024-11-05.
+    /// Returns true if a server that refuses an `initialize` may be one of 2024-11-05.
     pub(super) fn may_be_old(&self) -> bool {
         !self.state().is_known
     }
 
-    /// Whether the server has given the session a name.
+    /// Returns true if the server has given the session an id.
     pub(super) fn has_session(&self) -> bool {
         self.state().session.is_some()
     }
 
-    /// The number of the session, counted from 0.
+    /// Returns the number of the current session on the server, counted from 0.
     pub(super) fn session_number(&self) -> u64 {
         *self.sessions.borrow()
     }
 
-    /// Waits until the session with this number has been followed by another one.
+    /// Waits until the session with this number has been replaced.
     pub(super) async fn next_session(&self, number: u64) {
         let mut sessions = self.sessions.subscribe();
-        // Fails only where the peer is gone, and with it whoever waits.
+        // Cannot fail: `self` holds the sender.
         let _ = sessions.wait_for(|now| *now > number).await;
     }
 
-    /// What is kept of how the session began.
-    pub(super) fn beginning<T>(&self, look: impl FnOnce(&mut Beginning) -> T) -> T {
-        look(&mut self.state().beginning)
+    /// Calls `f` with what we keep of the session's handshake.
+    pub(super) fn handshake<T>(&self, f: impl FnOnce(&mut Handshake) -> T) -> T {
+        f(&mut self.state().handshake)
     }
 
-    /// The revision in use, as a header.
+    /// Returns the negotiated revision, as a header.
     pub(super) fn version(&self) -> Option<HeaderValue> {
         self.state().version.clone()
     }
 
-    /// Whether the revision in use is this one, given as JSON.
+    /// Returns true if this revision, given as JSON, is the negotiated one, or none is negotiated.
     pub(super) fn is_version(&self, version: Option<&str>) -> bool {
         let ours = self.version();
         ours.is_none() || ours == version.and_then(version_header)
     }
 
-    /// The answer to `initialize` says how the session goes on.
-    pub(super) fn begun(&self, session: Option<&HeaderValue>, line: &str) {
-        self.state().begun(session, line);
+    /// Stores the new session's id and the answer to `initialize`.
+    pub(super) fn session_started(&self, session: Option<&HeaderValue>, line: &str) {
+        self.state().session_started(session, line);
     }
 
-    /// Another session has taken the place of the one that was lost because of `why`; it has begun with
-    /// this name and answer to `initialize`, where the server has sessions.
-    pub(super) fn restarted(&self, why: &str, begun: Option<(Option<&HeaderValue>, &str)>) {
-        // Locked, so that nobody uses the session before the relay is told.
+    /// Replaces the session that was lost because of `why`, and tells the relay. If the server has
+    /// sessions, `started` is the new session's id and answer to `initialize`.
+    pub(super) fn restarted(&self, why: &str, started: Option<(Option<&HeaderValue>, &str)>) {
+        // Locked until the end, so that nobody uses the session before the event is sent.
         let mut state = self.state();
-        if let Some((session, line)) = begun {
-            state.begun(session, line);
+        if let Some((session, line)) = started {
+            state.session_started(session, line);
         }
         let why = why.to_owned();
-        // A relay that is gone need not know.
-        let _ = self.told.send(RemoteEvent::Restarted { why });
+        // Fails only if the relay is gone.
+        let _ = self.events.send(RemoteEvent::Restarted { why });
         self.sessions.send_modify(|number| *number += 1);
     }
 
-    /// Learns from an answer, if it is a tool list, which arguments stand in headers too.
-    pub(super) fn learn(&self, asked: &Asked, line: &str) {
-        if asked.method == LIST {
+    /// If this is the answer to `tools/list`, learns which arguments are repeated in headers.
+    pub(super) fn learn(&self, pending: &PendingRequest, line: &str) {
+        if pending.method == LIST {
             self.state().param_headers.learn(line);
         }
     }
 
-    /// Hands a line to the relay. The relay that is gone needs none.
-    pub(super) async fn tell(&self, line: &str) {
+    /// Sends a line to the relay. Ignores errors: a relay that is gone needs no lines.
+    pub(super) async fn deliver(&self, line: &str) {
         let _ = self.to_relay.send_line(line, None).await;
     }
 
-    /// The same with a note, where there is an HTTP client that it says something to.
-    pub(super) async fn tell_with(&self, line: &str, note: impl FnOnce() -> Note) {
+    /// Like [`ServerSession::deliver`], with a note if the client connects over HTTP.
+    pub(super) async fn deliver_with(&self, line: &str, note: impl FnOnce() -> Note) {
         let note = self.sideband.is_some().then(note);
         let _ = self.to_relay.send_line(line, note).await;
     }
 
-    /// The same text, naming the server and its URL if it does not yet.
+    /// Appends the server's name and URL to a text that does not have them yet.
     pub(super) fn named(&self, why: String) -> String {
-        let shown = &self.remote.shown;
+        let shown = &self.server.shown;
         match why.contains(shown) {
             true => why,
             false => format!("{why} (server {shown})"),
         }
     }
 
-    /// Answers a request in the server's place.
+    /// Answers a request with an error in place of the server.
     pub(super) async fn fail(&self, id: &RequestId, why: String) {
         let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
-        self.tell(&error_response(Some(id), code, why)).await;
+        self.deliver(&error_response(Some(id), code, why)).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -460,7 +461,7 @@ impl ServerSession {
 }
 
 impl State {
-    fn begun(&mut self, session: Option<&HeaderValue>, line: &str) {
+    fn session_started(&mut self, session: Option<&HeaderValue>, line: &str) {
         self.is_known = true;
         self.session = session.cloned().map(|mut name| {
             name.set_sensitive(true);
@@ -468,39 +469,40 @@ impl State {
         });
         let version = raw_member(line, &["result", "protocolVersion"]);
         self.version = version.and_then(version_header);
-        self.beginning.begun(line);
+        self.handshake.session_started(line);
     }
 }
 
-/// A revision, given as JSON, as a header.
+/// Converts a revision from JSON to a header.
 fn version_header(json: &str) -> Option<HeaderValue> {
     let version = json.strip_prefix('"')?.strip_suffix('"')?;
     HeaderValue::from_str(version).ok()
 }
 
-/// Speaks streamable HTTP with the server until the relay closes.
+/// Talks streamable HTTP with the server until the relay closes.
 async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
     let mut requests = JoinSet::new();
     let mut listener = JoinSet::new();
     let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
     let mut cancelled = CancelledExchanges::default();
-    // How many restarts the relay has heard of: what it sends now was decided in that session.
+    // The number of the session that the relay's current decisions were made for: how many restarts
+    // it knows about.
     let mut decided_in = 0;
     loop {
         let frame = tokio::select! {
             frame = lines.next() => frame,
             Some(done) = requests.join_next_with_id(), if !requests.is_empty() => {
                 match done {
-                    // A client may use an id again that it has given up.
+                    // A client may reuse the id of a cancelled request.
                     Ok((task, Outcome::Done(Some(id)))) => {
                         if running.get(&id).is_some_and(|handle| handle.id() == task) {
                             running.remove(&id);
                         }
                     }
                     Ok((_, Outcome::Old(old))) => {
-                        // Hardly anything is asked before `initialize` is answered.
+                        // There are hardly any requests before `initialize` is answered.
                         let rest = async { while requests.join_next().await.is_some() {} };
-                        let _ = timeout(FAREWELL, rest).await;
+                        let _ = timeout(DRAIN_TIME, rest).await;
                         return sse_server::run(peer, lines, Some(old)).await;
                     }
                     Ok((_, Outcome::Done(None))) | Err(_) => {}
@@ -515,7 +517,7 @@ async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
         let Frame::Line(range) = frame else {
             continue;
         };
-        // The gate lets through nothing that it has not read.
+        // Cannot fail: the gate passes on only lines that it has read.
         let Ok(text) = std::str::from_utf8(lines.line(&range)) else {
             continue;
         };
@@ -529,19 +531,19 @@ async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
         let facts = Facts::of(&message);
         let method = facts.method.as_deref().unwrap_or_default();
         if let Some(id) = facts.id.clone() {
-            let asked = Asked {
+            let pending = PendingRequest {
                 is_stateless: facts.version.is_some(),
                 method: method.to_owned(),
                 id: id.clone(),
                 decided_in,
             };
-            if method == "initialize" && !asked.is_stateless {
-                peer.beginning(|beginning| beginning.initialize(text));
+            if method == "initialize" && !pending.is_stateless {
+                peer.handshake(|handshake| handshake.initialize(text));
             }
             let headers = headers_of(&peer, &facts, lines.take_note());
             let line = text.to_owned();
             let id = id.clone();
-            let handle = requests.spawn(exchange(Arc::clone(&peer), asked, line, headers));
+            let handle = requests.spawn(exchange(Arc::clone(&peer), pending, line, headers));
             running.insert(id, handle);
             continue;
         }
@@ -559,12 +561,12 @@ async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
                 cancelled.add(handle);
             }
         }
-        let begins = method == "notifications/initialized";
+        let is_initialized = method == "notifications/initialized";
         let is_response = matches!(message.kind, Kind::Response { .. });
         let headers = headers_of(&peer, &facts, None);
         let line = text.to_owned();
         if facts.version.is_some() {
-            // It belongs to nothing that others would have to wait for.
+            // Stateless notifications need not be sent in order.
             let peer = Arc::clone(&peer);
             requests.spawn(async move {
                 notify(&peer, line, headers, false).await;
@@ -572,50 +574,50 @@ async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
             });
             continue;
         }
-        if begins {
-            peer.beginning(|beginning| beginning.initialized(&line));
+        if is_initialized {
+            peer.handshake(|handshake| handshake.initialized(&line));
         }
-        // In order: what comes next may rely on it.
+        // Sent in order, because the next message may depend on it.
         notify(&peer, line, headers, is_response).await;
-        // One, however often a client says that it begins.
-        if begins && listener.is_empty() {
+        // Only one listener, even if a client repeats the notification.
+        if is_initialized && listener.is_empty() {
             listener.spawn(listen(Arc::clone(&peer)));
         }
     }
-    // What is on its way may still be answered.
+    // Requests in flight may still be answered.
     let rest = async { while requests.join_next().await.is_some() {} };
-    let _ = timeout(FAREWELL, rest).await;
+    let _ = timeout(DRAIN_TIME, rest).await;
     drop(listener);
     if peer.has_session() {
-        // A server may refuse it, or not answer.
-        let _ = timeout(FAREWELL, peer.send_once(peer.delete())).await;
+        // The server may refuse it or not answer.
+        let _ = timeout(DRAIN_TIME, peer.send_once(peer.delete())).await;
     }
     "closed"
 }
 
 /// Why there is no response.
 #[derive(Debug)]
-pub(super) enum Unsent {
+pub(super) enum SendError {
     Unreachable(reqwest::Error),
-    Late,
+    Timeout,
     NoToken(LoginError),
 }
 
-impl Unsent {
-    /// Whether the server has certainly not seen the request.
+impl SendError {
+    /// Returns true if the server has certainly not seen the request.
     pub(super) fn is_unconnected(&self) -> bool {
-        matches!(self, Unsent::Unreachable(error) if error.is_connect())
+        matches!(self, SendError::Unreachable(error) if error.is_connect())
     }
 
-    /// For the client and the log. Of the server's URL it has what is no secret.
+    /// Returns the error as text for the client and the log. It has no secret part of the server's URL.
     pub(super) fn why(&self, peer: &ServerSession) -> String {
-        let server = &peer.remote.shown;
+        let server = &peer.server.shown;
         match self {
-            Unsent::Unreachable(error) => unreachable(server, error),
-            Unsent::Late => format!("the server {server} did not answer in time"),
-            Unsent::NoToken(error) => format!(
-                "the server wants a login, but {error}; try again, or give `headers` with an \
-                 `Authorization` in the config"
+            SendError::Unreachable(error) => unreachable(server, error),
+            SendError::Timeout => format!("the server {server} did not answer in time"),
+            SendError::NoToken(error) => format!(
+                "the server requires a login, but {error}; try again, or configure an `Authorization` \
+                 header for it"
             ),
         }
     }
@@ -630,7 +632,7 @@ fn with_token(mut request: Request, token: Option<&Secret>) -> Request {
     request
 }
 
-/// What a 401 says of the way to a token.
+/// Returns the challenge of a 401, preferably one that names the resource's metadata.
 fn challenge(response: &Response) -> Option<String> {
     let challenges = response.headers().get_all(WWW_AUTHENTICATE);
     let texts = || challenges.iter().filter_map(|value| value.to_str().ok());
@@ -638,12 +640,13 @@ fn challenge(response: &Response) -> Option<String> {
     named.or_else(|| texts().next()).map(str::to_owned)
 }
 
-/// The headers of one message, made from the message. Of what the client has sent, nothing goes on but
-/// the headers of arguments of a call that nobody was asked about, to a tool that no list has told of:
-/// a client that knows the tool from before would be refused without them, and can do without once the
-/// server has told us the same.
+/// Returns the headers of one message, created from the message.
 ///
-/// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
+/// Forwards only one kind of header from the client: `Mcp-Param` headers of a call that nobody was
+/// asked about, if no list had its tool. A client that knows the tool from an earlier list would
+/// otherwise be refused. Once a list has the tool, we create these headers ourselves.
+///
+/// SPEC 2026-07-28, "Request Metadata": the headers mirror the body, so we create them from the body.
 fn headers_of(peer: &ServerSession, facts: &Facts<'_>, note: Option<Note>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let Some(version) = &facts.version else {
@@ -660,7 +663,7 @@ fn headers_of(peer: &ServerSession, facts: &Facts<'_>, note: Option<Note>) -> He
     if let Some(name) = &facts.name {
         put(NAME.clone(), encode(name).as_bytes());
     }
-    let along = match note {
+    let forwarded = match note {
         Some(Note::Headers { headers, .. }) => Some(headers),
         Some(Note::About(_) | Note::Reply(_)) | None => None,
     };
@@ -668,13 +671,14 @@ fn headers_of(peer: &ServerSession, facts: &Facts<'_>, note: Option<Note>) -> He
         return headers;
     };
     let state = peer.state();
-    // INVARIANT 2: what the server takes for an argument is made from the body that was let through.
-    let made = state.param_headers.of_call(name, params);
-    let made = made
+    // INVARIANT 2: headers that the server takes for arguments are created from the body that the gate
+    // has seen.
+    let created = state.param_headers.of_call(name, params);
+    let created = created
         .into_iter()
         .map(|(header, value)| (header, value.into_bytes()));
-    let along = along.filter(|_| !state.param_headers.knows(name));
-    for (header, value) in along.into_iter().flatten().chain(made) {
+    let forwarded = forwarded.filter(|_| !state.param_headers.knows(name));
+    for (header, value) in forwarded.into_iter().flatten().chain(created) {
         if let Ok(header) = HeaderName::try_from(header) {
             put(header, &value);
         }
@@ -691,13 +695,13 @@ mod tests {
             let name = HeaderName::from_static(name);
             (name, HeaderValue::from_static(value))
         });
-        let remote = HttpServer::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
+        let server = HttpServer::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
         let peer = ServerSession {
-            remote,
+            server,
             sideband: None,
             to_relay: link_in().0,
             state: Mutex::default(),
-            told: mpsc::unbounded_channel().0,
+            events: mpsc::unbounded_channel().0,
             end_reason: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
@@ -710,7 +714,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whom_a_url_names_goes_as_a_header_and_nowhere_else() {
+    async fn the_credentials_of_a_url_are_sent_only_as_a_header() {
         for request in requests("https://alice:s%20cret@a.example/mcp", &[]) {
             let given = request.headers().get(AUTHORIZATION).unwrap();
             assert_eq!(given, "Basic YWxpY2U6cyBjcmV0");
@@ -720,7 +724,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_authorization_of_the_operator_s_wins() {
+    async fn an_authorization_header_of_the_operator_takes_precedence() {
         let headers = [("authorization", "Bearer token")];
         for request in requests("https://alice:secret@a.example/mcp", &headers) {
             let all = request.headers().get_all(AUTHORIZATION);

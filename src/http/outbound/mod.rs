@@ -10,4 +10,4 @@ mod server_error;
 mod sse_server;
 
 pub use http_server::{HttpServer, HttpServerError};
-pub use oauth::{Login, LoginError, Registration, Surroundings};
+pub use oauth::{Login, LoginEnvironment, LoginError, Registration};

@@ -1,7 +1,6 @@
-//! Logging in to a server that answers 401: who needs a token waits here, and one of them gets it.
+//! Logs in to a server that answers 401. All requests that need a token wait here while one of them gets it.
 //!
-//! The protocol itself is rmcp's; a browser is opened by `transport`, and heard back from by
-//! [`redirect`].
+//! rmcp implements the protocol. [`redirect`] receives the browser's answer.
 
 mod addresses;
 mod client;
@@ -27,102 +26,102 @@ use crate::sys::{Stderr, open_in_browser};
 use flow::Identity;
 use store::{Store, Stored};
 
-/// How long somebody may take to log in.
+/// How long a person may take to log in.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Why there is no token. What servers said stands in the texts as a short quotation, without secrets.
+/// Why there is no token. The texts quote servers briefly and without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// The server has no login that it tells of.
-    #[error("the server names no login of OAuth")]
+    /// The server does not name an OAuth login.
+    #[error("the server does not offer an OAuth login")]
     NoOAuth,
-    /// What the server or its host says of the login cannot be used, or not be reached.
-    #[error("where to log in cannot be found out: {0}")]
+    /// The description of the login is unusable or cannot be reached.
+    #[error("the login cannot be found: {0}")]
     NotFound(String),
-    /// A token would cross the network in the clear, or the browser be led astray.
-    #[error("its login is not on HTTPS, or at an address that it may not lead to")]
+    /// A token would be sent unencrypted, or the browser would be sent to a forbidden address.
+    #[error("its login does not use HTTPS, or is at an address that is not allowed for it")]
     Insecure,
     /// Its authorization server does not know us.
     #[error("{0}")]
     Unregistered(Registration),
-    /// Nobody came back from the browser.
-    #[error("nobody has logged in within five minutes")]
+    /// Nobody came back from the browser in time.
+    #[error("nobody logged in within five minutes")]
     Late,
-    /// The login's own no.
+    /// The authorization server refused the login.
     #[error("the login was refused: {0}")]
     Refused(String),
-    /// There was a login, and nothing came of it.
+    /// The login succeeded, but there is no usable token.
     #[error("the login gave no token: {0}")]
     NoToken(String),
-    /// The stored token can be used no more, and nobody was to be asked.
+    /// The stored token has expired, and nobody may be asked to log in.
     #[error("its token has expired")]
     Expired,
-    /// The loopback address cannot be listened at, or the work ended early.
-    #[error("the system refuses what a login needs")]
+    /// We cannot listen on the loopback address, or a task ended early.
+    #[error("the system refused a resource that the login needs")]
     System,
 }
 
 /// Why an authorization server does not know us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Registration {
-    /// It reads documents about clients, and registers none.
+    /// It reads metadata documents of clients, and registers no clients.
     #[error(
-        "its login knows clients only by the URL of a document about them; publish one and name it as \
+        "its login accepts only clients with a metadata document; publish one and set its URL as \
          `clientIdMetadataUrl` in `approvalProxy`"
     )]
     NeedsDocument,
-    /// Clients must be known there beforehand.
+    /// It neither registers clients nor reads metadata documents.
     #[error("its login does not let approval-proxy register")]
     None,
-    /// It has said no.
+    /// It refused our registration.
     #[error("its login does not let approval-proxy register: {0}")]
     Refused(String),
 }
 
-/// What a renewal came to.
+/// How a renewal got a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renewed {
-    /// Another process, or another request, had a token already.
+    /// Another process or request had already got one.
     Found,
-    /// The authorization server gave a new one without asking anybody.
+    /// The authorization server refreshed it without a person.
     Refreshed,
-    /// Somebody has logged in just now.
+    /// A person has just logged in.
     LoggedIn,
 }
 
-/// How a renewal may come to a token.
+/// How a renewal may get a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Nobody is bothered.
+pub(super) enum RenewalMode {
+    /// Only refresh it, without a person.
     Refresh,
-    /// Where that fails, somebody may be asked to log in.
+    /// Refresh it, or have a person log in if that fails.
     Browser,
-    /// Somebody may be asked to log in, since a refreshed token was refused too.
+    /// Have a person log in, because the server refused a refreshed token, too.
     BrowserOnly,
 }
 
-/// What a login needs from the environment.
+/// What a login needs from its environment.
 #[derive(Debug)]
-pub struct Surroundings {
-    /// Where tokens are kept between runs; `None` keeps them for this run only.
+pub struct LoginEnvironment {
+    /// The folder for tokens. If `None`, they are kept for this run only.
     pub folder: Option<PathBuf>,
     /// `$BROWSER`.
     pub browser: Option<OsString>,
-    /// Where people read the URL if no browser opens.
+    /// Where a person reads the URL if no browser opens.
     pub stderr: Stderr,
-    /// What the operator calls us, if not by our name; the server itself hears it.
+    /// The operator's `User-Agent`, if it is not the default. Sent only to the server itself.
     pub user_agent: Option<HeaderValue>,
-    /// The URL of a document about us, for authorization servers that read such documents.
+    /// The URL of our metadata document, for authorization servers that read such documents.
     pub document: Option<String>,
 }
 
-/// The token for one server, and the way to a new one. Clones share it.
+/// The token for one server, and the means to get a new one. Clones share it.
 #[derive(Clone)]
 pub struct Login {
     shared: Arc<Shared>,
 }
 
-/// A login's insides are secret.
+/// Shows nothing, because a login contains secrets.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login").finish_non_exhaustive()
@@ -137,110 +136,110 @@ struct Shared {
     identity: Identity,
     store: Store,
     limit: Duration,
-    held: watch::Sender<Option<Arc<Stored>>>,
-    /// Taken by who renews; in it, what the last renewal came to.
-    turn: Mutex<Option<Result<Renewed, LoginError>>>,
+    current: watch::Sender<Option<Arc<Stored>>>,
+    /// Locked during a renewal. Holds the result of the last one.
+    last_renewal: Mutex<Option<Result<Renewed, LoginError>>>,
     /// How many renewals have ended.
-    turns: AtomicU64,
+    renewals: AtomicU64,
 }
 
 impl Login {
-    /// For the server at `url`, with the token of an earlier run if there is one.
+    /// Creates a login for the server at `url`, with the token of an earlier run if there is one.
     #[must_use]
-    pub fn new(url: Url, surroundings: Surroundings) -> Login {
-        let store = Store::new(surroundings.folder, &url);
-        let held = store.read().map(Arc::new);
+    pub fn new(url: Url, environment: LoginEnvironment) -> Login {
+        let store = Store::new(environment.folder, &url);
+        let current = store.read().map(Arc::new);
         let shared = Arc::new(Shared {
             url,
             clock: Clock::start(),
-            browser: surroundings.browser,
-            stderr: surroundings.stderr,
+            browser: environment.browser,
+            stderr: environment.stderr,
             identity: Identity {
-                user_agent: surroundings.user_agent,
-                document: surroundings.document,
+                user_agent: environment.user_agent,
+                document: environment.document,
             },
             store,
             limit: LIMIT,
-            held: watch::Sender::new(held),
-            turn: Mutex::new(None),
-            turns: AtomicU64::new(0),
+            current: watch::Sender::new(current),
+            last_renewal: Mutex::new(None),
+            renewals: AtomicU64::new(0),
         });
         Login { shared }
     }
 
-    /// The token to send, refreshed first where it is about to expire. `None` before a login.
+    /// Returns the token to send; `None` before a login. Refreshes it first if it is about to expire.
     pub(super) async fn token(&self) -> Option<Secret> {
         let shared = &self.shared;
-        let held = shared.held()?;
-        if held.is_due(shared.now()) && held.can_be_refreshed() {
+        let current = shared.current()?;
+        if current.is_due(shared.now()) && current.can_be_refreshed() {
             let shared = Arc::clone(shared);
-            // A task of its own: a request that is cancelled must not lose a token on its way.
+            // In its own task, so that a cancelled request does not lose a token in transit.
             let refreshed = tokio::spawn(async move {
-                let _turn = shared.turn.lock().await;
-                let held = shared.held();
-                if held.is_none_or(|held| held.is_due(shared.now())) {
-                    // Where it fails, the server will say 401 to the old one.
-                    let _ = shared.renew(None, None, Reach::Refresh).await;
+                let _lock = shared.last_renewal.lock().await;
+                let current = shared.current();
+                if current.is_none_or(|current| current.is_due(shared.now())) {
+                    // If this fails, the server will answer 401 to the old token.
+                    let _ = shared.renew(None, None, RenewalMode::Refresh).await;
                 }
             });
             let _ = refreshed.await;
         }
-        Some(shared.held()?.token())
+        Some(shared.current()?.token())
     }
 
-    /// Gets another token than `refused`, as `reach` says. `challenge` is what the server
-    /// said in `WWW-Authenticate`.
+    /// Gets a token other than `refused`, by the means that `mode` allows. `challenge` is the server's
+    /// `WWW-Authenticate`.
     ///
-    /// Whoever comes while a renewal is under way waits for it and shares what it comes to.
+    /// During a renewal, further callers wait for it and share its result.
     pub(super) async fn renew(
         &self,
         refused: Option<Secret>,
         challenge: Option<String>,
-        reach: Reach,
+        mode: RenewalMode,
     ) -> Result<Renewed, LoginError> {
         let shared = Arc::clone(&self.shared);
-        let turns = shared.turns.load(Ordering::Relaxed);
-        // A task of its own: others wait for it too, when the request that began it is cancelled.
+        let renewals = shared.renewals.load(Ordering::Relaxed);
+        // In its own task, because others still wait for it if the request that started it is cancelled.
         let renewed = tokio::spawn(async move {
-            let mut turn = shared.turn.lock().await;
-            if let Some(last) = &*turn
-                && shared.turns.load(Ordering::Relaxed) != turns
+            let mut last_renewal = shared.last_renewal.lock().await;
+            if let Some(last) = &*last_renewal
+                && shared.renewals.load(Ordering::Relaxed) != renewals
             {
                 return last.clone();
             }
-            if let Some(held) = shared.held()
-                && !held.has_token(refused.as_ref())
+            if let Some(current) = shared.current()
+                && !current.has_token(refused.as_ref())
             {
                 return Ok(Renewed::Found);
             }
             let renewed = shared
-                .renew(refused.as_ref(), challenge.as_deref(), reach)
+                .renew(refused.as_ref(), challenge.as_deref(), mode)
                 .await;
-            *turn = Some(renewed.clone());
-            shared.turns.fetch_add(1, Ordering::Relaxed);
+            *last_renewal = Some(renewed.clone());
+            shared.renewals.fetch_add(1, Ordering::Relaxed);
             renewed
         });
         renewed.await.unwrap_or(Err(LoginError::System))
     }
 
-    /// Waits until there is another token than `refused`.
+    /// Waits until there is a token other than `refused`.
     pub(super) async fn replaced(&self, refused: Option<&Secret>) {
-        let mut held = self.shared.held.subscribe();
-        let is_new = |held: &Option<Arc<Stored>>| {
-            let held = held.as_ref();
-            held.is_some_and(|held| !held.has_token(refused))
+        let mut current = self.shared.current.subscribe();
+        let is_new = |current: &Option<Arc<Stored>>| {
+            let current = current.as_ref();
+            current.is_some_and(|current| !current.has_token(refused))
         };
-        // Fails only where the login itself is gone, and the session with it.
-        let _ = held.wait_for(is_new).await;
+        // Cannot fail: `self` holds the sender.
+        let _ = current.wait_for(is_new).await;
     }
 }
 
 impl Shared {
-    fn held(&self) -> Option<Arc<Stored>> {
-        self.held.borrow().clone()
+    fn current(&self) -> Option<Arc<Stored>> {
+        self.current.borrow().clone()
     }
 
-    /// Seconds since 1970.
+    /// Returns the time in seconds since 1970.
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now().unix_ms / 1000).unwrap_or_default()
     }
@@ -249,52 +248,54 @@ impl Shared {
         &self,
         refused: Option<&Secret>,
         challenge: Option<&str>,
-        reach: Reach,
+        mode: RenewalMode,
     ) -> Result<Renewed, LoginError> {
-        // Until the end: refresh tokens are good once, and one browser is enough.
+        // Held until the end: a refresh token works only once, and one browser is enough.
         let _lock = self.store.lock(self.limit).await?;
         let stored = self.store.read();
         if let Some(found) = &stored
             && !found.has_token(refused)
             && !found.is_due(self.now())
         {
-            self.hold(found.clone());
+            self.set_current(found.clone());
             return Ok(Renewed::Found);
         }
-        let old = stored.or_else(|| self.held().as_deref().cloned());
-        if reach != Reach::BrowserOnly
+        let old = stored.or_else(|| self.current().as_deref().cloned());
+        if mode != RenewalMode::BrowserOnly
             && let Some(old) = old.filter(Stored::can_be_refreshed)
             && let Some(new) = flow::refresh(&self.url, &self.identity, &old).await
         {
-            self.keep(new);
+            self.store(new);
             return Ok(Renewed::Refreshed);
         }
-        match reach {
-            Reach::Refresh => Err(LoginError::Expired),
-            Reach::Browser | Reach::BrowserOnly => {
-                let ask = |url: &Url| {
-                    let line = format!("approval-proxy: the server wants a login; open {url}\n");
+        match mode {
+            RenewalMode::Refresh => Err(LoginError::Expired),
+            RenewalMode::Browser | RenewalMode::BrowserOnly => {
+                let open = |url: &Url| {
+                    let line = format!("approval-proxy: the server requires a login; open {url}\n");
                     self.stderr.send(line.into_bytes());
                     let _ = open_in_browser(self.browser.as_deref(), url.as_str());
                 };
                 let new =
-                    flow::log_in(&self.url, &self.identity, challenge, self.limit, ask).await?;
-                self.keep(new);
+                    flow::log_in(&self.url, &self.identity, challenge, self.limit, open).await?;
+                self.store(new);
                 Ok(Renewed::LoggedIn)
             }
         }
     }
 
-    /// Holds on to a new token, for later runs too.
-    fn keep(&self, new: Stored) {
+    /// Uses a new token, and stores it for later runs.
+    fn store(&self, new: Stored) {
         if let Err(error) = self.store.write(&new) {
-            tracing::warn!("the login holds for this run only, its token cannot be kept: {error}");
+            tracing::warn!(
+                "the login is valid for this run only, because its token cannot be stored: {error}"
+            );
         }
-        self.hold(new);
+        self.set_current(new);
     }
 
-    fn hold(&self, token: Stored) {
-        self.held.send_replace(Some(Arc::new(token)));
+    fn set_current(&self, token: Stored) {
+        self.current.send_replace(Some(Arc::new(token)));
     }
 }
 

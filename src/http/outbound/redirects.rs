@@ -1,6 +1,6 @@
-//! Redirects of a server behind HTTP: followed on the server itself, and nowhere else.
+//! Follows a server's redirects, but only within its own origin.
 //!
-//! It does not judge what comes back. A redirect that is not followed is an answer like any other.
+//! Returns a redirect that it does not follow like any other response.
 
 use reqwest::header::LOCATION;
 use reqwest::{Client, Method, Response, StatusCode, Url};
@@ -8,9 +8,9 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 /// How many redirects are followed for one request.
 const MAX_REDIRECTS: usize = 5;
 
-/// Sends a request and follows redirects that keep it whole. `client` must follow none itself.
+/// Sends a request and follows redirects that repeat it unchanged. `client` must not follow any itself.
 ///
-/// A redirect to another origin would carry arguments and credentials to a server that nobody chose.
+/// A redirect to another origin would send arguments and credentials to a server that nobody chose.
 pub(super) async fn execute(
     client: &Client,
     mut request: reqwest::Request,
@@ -24,7 +24,7 @@ pub(super) async fn execute(
             true => target(&response, &from).filter(|url| url.origin() == from.origin()),
             false => None,
         };
-        // Only a stream cannot be sent twice, and there is none.
+        // Always clonable: only a body that is a stream is not.
         let (Some(mut again), Some(next)) = (again, next) else {
             return Ok(response);
         };
@@ -34,7 +34,7 @@ pub(super) async fn execute(
     client.execute(request).await
 }
 
-/// Where a redirect leads, without credentials.
+/// Returns the target of a redirect, without credentials.
 pub(super) fn target(response: &Response, from: &Url) -> Option<Url> {
     if !response.status().is_redirection() {
         return None;
@@ -48,10 +48,10 @@ pub(super) fn target(response: &Response, from: &Url) -> Option<Url> {
     Some(url)
 }
 
-/// Whether the same request may be sent to where a redirect leads.
+/// Returns true if the same request may be sent to the target of a redirect.
 ///
 /// A 302 or 303 turns a POST into a GET without a body, so the message would be lost. A 301 may do so
-/// too, but is what servers say of a missing or superfluous slash.
+/// too, but servers use it to correct a missing or extra slash.
 fn may_follow(status: StatusCode, is_get: bool) -> bool {
     match status {
         StatusCode::MOVED_PERMANENTLY

@@ -1,7 +1,6 @@
-//! A session with a server behind HTTP that is lost, because the server has restarted or forgotten
-//! it, and the one that begins in its place.
+//! Starts a new session with a server over HTTP if the server has restarted or forgotten the old one.
 //!
-//! What must not be sent again is decided in `exchange`, and what becomes of tool calls by the gate.
+//! `exchange` decides what may be sent again, and the gate decides about tool calls.
 
 use std::time::Duration;
 
@@ -10,63 +9,66 @@ use reqwest::{Method, Request, Response};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::{self, answer_of};
-use super::http_server::{ServerSession, Unsent};
-use super::server_error::in_words;
+use super::http_server::{SendError, ServerSession};
+use super::server_error::describe;
 use crate::http::shared::facts::{SESSION, VERSION};
 use crate::mcp::json::raw_member;
 use crate::mcp::message::RequestId;
 use crate::transport::RemoteEvent;
 
-/// How long a server may take to come back before those that wait for it are told.
+/// How long to wait for a server to come back before pending requests are failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// The pause before the second attempt; each one is twice as long as the one before.
+/// The pause before the second attempt. Each further pause is twice as long.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the server has for each step of an attempt.
 const STEP: Duration = Duration::from_secs(30);
 /// The longest `initialize` that is kept to be sent again, in bytes.
 const MAX_INITIALIZE: usize = 64 * 1024;
-/// How soon after a session another one may begin, if the server has answered no request in it.
+/// The pause between the starts of two sessions if the server has answered no request in the first one.
 const PAUSE_BETWEEN: Duration = Duration::from_secs(2);
-/// How many calls that came back once are remembered.
+/// How many returned calls are remembered.
 const MAX_RETURNED: usize = 10_000;
 
-/// What is kept of a session, so that another one can begin like it.
+/// What we keep of a session's handshake and progress, so that we can start the next session.
 #[derive(Debug, Default)]
-pub(super) struct Beginning {
-    /// The client's `initialize` and `notifications/initialized`, as they were sent.
+pub(super) struct Handshake {
+    /// The client's `initialize`, as it was sent.
     initialize: Option<String>,
+    /// The client's `notifications/initialized`, as it was sent.
     initialized: Option<String>,
-    /// Which lists the server announces changes of.
+    /// The lists whose changes the server announces.
     announces: Vec<&'static str>,
-    /// When the newest session began, and whether the server has answered a request in it.
-    began: Option<Instant>,
+    /// When the newest session started.
+    started: Option<Instant>,
+    /// True once the server has answered a request in the newest session.
     has_answered: bool,
-    /// Calls that came back once, and may not a second time.
+    /// Calls that were returned to the gate once. They may not be sent again after a second return.
     returned: std::collections::BTreeSet<RequestId>,
     /// How many attempts have failed, and why the last one did.
     failures: (u64, String),
 }
 
-impl Beginning {
-    /// The client begins a session with this line.
+impl Handshake {
+    /// Stores the client's `initialize`.
     pub(super) fn initialize(&mut self, line: &str) {
         self.initialize = (line.len() <= MAX_INITIALIZE).then(|| line.to_owned());
         self.initialized = None;
     }
 
-    /// The client has sent `notifications/initialized`.
+    /// Stores the client's `notifications/initialized`.
     pub(super) fn initialized(&mut self, line: &str) {
         self.initialized = (line.len() <= MAX_INITIALIZE).then(|| line.to_owned());
     }
 
-    /// The client's `initialize` and `notifications/initialized`, as far as they are known.
+    /// Returns the client's `initialize` and `notifications/initialized`, if they are stored.
     pub(super) fn lines(&self) -> (Option<String>, Option<String>) {
         (self.initialize.clone(), self.initialized.clone())
     }
 
-    /// The server has answered `initialize`.
-    pub(super) fn begun(&mut self, answer: &str) {
+    /// Notes that a session has started, with this answer to `initialize`.
+    pub(super) fn session_started(&mut self, answer: &str) {
         let announces = |kind| {
             let path = ["result", "capabilities", kind, "listChanged"];
             raw_member(answer, &path) == Some("true")
@@ -75,95 +77,95 @@ impl Beginning {
             .into_iter()
             .filter(|kind| announces(kind))
             .collect();
-        self.began = Some(Instant::now());
+        self.started = Some(Instant::now());
         self.has_answered = false;
     }
 
-    /// The server has answered a request in this session.
+    /// Notes that the server has answered a request in this session.
     pub(super) fn answered(&mut self) {
         self.has_answered = true;
     }
 
-    /// How long to wait before another session begins: a server that gives sessions and then knows none
-    /// of them would otherwise be asked without a pause.
-    pub(super) fn rest_due(&self) -> Duration {
-        match self.began {
-            Some(began) if !self.has_answered => PAUSE_BETWEEN.saturating_sub(began.elapsed()),
+    /// Returns how long to wait before the next session starts. Without this pause, a server that starts
+    /// sessions and then knows none of them would be asked in a tight loop.
+    pub(super) fn pause_due(&self) -> Duration {
+        match self.started {
+            Some(started) if !self.has_answered => PAUSE_BETWEEN.saturating_sub(started.elapsed()),
             Some(_) | None => Duration::ZERO,
         }
     }
 
-    /// Whether a call comes back for the first time.
-    pub(super) fn returns(&mut self, id: &RequestId) -> bool {
+    /// Notes that a call is returned to the gate. Returns true if this is the first time.
+    pub(super) fn is_first_return(&mut self, id: &RequestId) -> bool {
         if self.returned.len() >= MAX_RETURNED {
             self.returned.clear();
         }
         self.returned.insert(id.clone())
     }
 
-    /// The server has taken a request.
-    pub(super) fn taken(&mut self, id: &RequestId) {
+    /// Notes that the server has accepted a request.
+    pub(super) fn accepted(&mut self, id: &RequestId) {
         self.returned.remove(id);
     }
 }
 
-/// Why an attempt to begin a session has failed.
-enum Failed {
-    /// The server may be about to come back.
-    Yet(String),
-    /// Another attempt would fail too.
-    ForGood(String),
+/// Why an attempt to start a session has failed.
+enum AttemptError {
+    /// The server may come back.
+    Temporary(String),
+    /// Another attempt would fail, too.
+    Permanent(String),
 }
 
 impl ServerSession {
-    /// Begins a session in place of the one with this number, which was lost because of `why`, unless
-    /// that has been done already. Waits for the server to come back, for 15 seconds at most.
+    /// Replaces the session with this number, which was lost because of `why`, unless it has been
+    /// replaced already. Waits for the server to come back, for 15 seconds at most.
     ///
     /// # Errors
-    /// Why there is no other session, in words for the client.
+    /// Why there is no new session, in words for the client.
     pub(super) async fn renew(&self, lost: u64, why: &str) -> Result<(), String> {
-        let failures = self.beginning(|beginning| beginning.failures.0);
+        let failures = self.handshake(|handshake| handshake.failures.0);
         let _one_at_a_time = self.renewing.lock().await;
         if self.session_number() != lost {
             return Ok(());
         }
-        let (now_failed, last) = self.beginning(|beginning| beginning.failures.clone());
+        let (now_failed, last) = self.handshake(|handshake| handshake.failures.clone());
         if now_failed != failures {
-            // Whoever waited as long has just been told.
+            // Another task has just failed to renew it while we waited.
             return Err(last);
         }
-        sleep(self.beginning(|beginning| beginning.rest_due())).await;
+        sleep(self.handshake(|handshake| handshake.pause_due())).await;
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
-            let failed = match self.begin_again(why).await {
+            let failed = match self.start_session(why).await {
                 Ok(()) => return Ok(()),
-                Err(Failed::Yet(_)) if Instant::now() + pause < deadline => {
+                Err(AttemptError::Temporary(_)) if Instant::now() + pause < deadline => {
                     sleep(pause).await;
                     pause = LONGEST_PAUSE.min(2 * pause);
                     continue;
                 }
-                Err(Failed::Yet(failed) | Failed::ForGood(failed)) => failed,
+                Err(AttemptError::Temporary(failed) | AttemptError::Permanent(failed)) => failed,
             };
-            let failed = format!("{why}, and no new session could begin: {failed}");
-            self.beginning(|beginning| {
-                beginning.failures = (beginning.failures.0 + 1, failed.clone());
+            let failed = format!("{why}, and no new session could be started: {failed}");
+            self.handshake(|handshake| {
+                handshake.failures = (handshake.failures.0 + 1, failed.clone());
             });
             return Err(failed);
         }
     }
 
-    /// Waits while another session begins: what is sent now belongs there.
+    /// Waits while a new session is being started, because the next message belongs there.
     pub(super) async fn wait_for_renewal(&self) {
         if self.renewing.try_lock().is_err() {
             drop(self.renewing.lock().await);
         }
     }
 
-    async fn begin_again(&self, why: &str) -> Result<(), Failed> {
-        let (initialize, initialized) = self.beginning(|beginning| beginning.lines());
+    async fn start_session(&self, why: &str) -> Result<(), AttemptError> {
+        let (initialize, initialized) = self.handshake(|handshake| handshake.lines());
         let Some(initialize) = initialize else {
-            // There is nothing to begin; any answer says that the server is back.
+            // Without `initialize` there is no session to start. Any answer means that the server is back.
             let probe = self.get(self.url());
             self.attempt(probe).await?;
             self.restarted(why, None);
@@ -174,10 +176,10 @@ impl ServerSession {
             .await?;
         let status = response.status();
         if !status.is_success() {
-            let words = in_words(self, response).await;
+            let description = describe(self, response).await;
             return Err(match status.is_server_error() {
-                true => Failed::Yet(words),
-                false => Failed::ForGood(words),
+                true => AttemptError::Temporary(description),
+                false => AttemptError::Permanent(description),
             });
         }
         let session = response.headers().get(&SESSION).cloned();
@@ -186,33 +188,32 @@ impl ServerSession {
         let answer = timeout(STEP, answer_of(response, &id, self.max_message())).await;
         let answer = answer
             .unwrap_or_else(|_| Err("the server did not answer in time".to_owned()))
-            .map_err(Failed::ForGood)?;
+            .map_err(AttemptError::Permanent)?;
         let version = raw_member(&answer, &["result", "protocolVersion"]);
         if !self.is_version(version) {
-            let why = "the server speaks another revision of MCP now; start approval-proxy again";
-            return Err(Failed::ForGood(why.to_owned()));
+            return Err(AttemptError::Permanent(OTHER_REVISION.to_owned()));
         }
         if let Some(initialized) = initialized {
             let mut request = self.post(self.url(), initialized);
-            self.stamp(&mut request, session.as_ref());
+            self.add_session_headers(&mut request, session.as_ref());
             self.attempt(request).await?;
         }
         self.restarted(why, Some((session.as_ref(), &answer)));
-        self.announce().await;
+        self.announce_changes().await;
         Ok(())
     }
 
-    /// Tells the client that what it has read is of a session that is lost.
-    pub(super) async fn announce(&self) {
-        for kind in self.beginning(|beginning| beginning.announces.clone()) {
+    /// Tells the client to read its lists again, because they are from the lost session.
+    pub(super) async fn announce_changes(&self) {
+        for kind in self.handshake(|handshake| handshake.announces.clone()) {
             let changed =
                 format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#);
-            self.tell(&changed).await;
+            self.deliver(&changed).await;
         }
     }
 
-    /// The headers of a session that has not begun yet.
-    fn stamp(&self, request: &mut Request, session: Option<&HeaderValue>) {
+    /// Adds the headers of a session that is still being started.
+    fn add_session_headers(&self, request: &mut Request, session: Option<&HeaderValue>) {
         let version = self.version();
         for (name, value) in [(&SESSION, session), (&VERSION, version.as_ref())] {
             if let Some(value) = value {
@@ -221,28 +222,37 @@ impl ServerSession {
         }
     }
 
-    async fn attempt(&self, request: Request) -> Result<Response, Failed> {
+    async fn attempt(&self, request: Request) -> Result<Response, AttemptError> {
         self.send(request, Some(STEP))
             .await
             .map_err(|error| match error {
-                Unsent::Unreachable(_) => Failed::Yet(error.why(self)),
-                Unsent::Late | Unsent::NoToken(_) => Failed::ForGood(error.why(self)),
+                SendError::Unreachable(_) => AttemptError::Temporary(error.why(self)),
+                SendError::Timeout | SendError::NoToken(_) => {
+                    AttemptError::Permanent(error.why(self))
+                }
             })
     }
 
-    /// Says that a call was certainly not taken, and hands it back.
-    pub(super) fn hand_back(&self, id: &RequestId, line: String, why: String, is_back: bool) {
-        let is_first = self.beginning(|beginning| beginning.returns(id));
-        // A session that is over wants nothing back.
-        let _ = self.told.send(RemoteEvent::Returned {
+    /// Returns a call to the gate that the server has certainly not accepted. `is_reachable` says
+    /// whether the server could accept it now.
+    pub(super) fn return_call(
+        &self,
+        id: &RequestId,
+        line: String,
+        why: String,
+        is_reachable: bool,
+    ) {
+        let is_first = self.handshake(|handshake| handshake.is_first_return(id));
+        // Fails only if the session has ended.
+        let _ = self.events.send(RemoteEvent::Returned {
             line,
             why,
-            may_go_again: is_first && is_back,
+            may_go_again: is_first && is_reachable,
         });
     }
 
-    /// Whether the server has lost the session, where it answers a request in it with a 400, which
-    /// may have many reasons. `body` is what it said.
+    /// Returns true if the server has lost the session. For a request that was answered with a 400,
+    /// which may have many reasons. `body` is the body of that answer.
     pub(super) async fn is_session_lost(&self, body: &[u8]) -> bool {
         if exchange::mentions_session(body) {
             return true;
@@ -255,8 +265,12 @@ impl ServerSession {
         }
     }
 
-    /// The request that ends a session.
+    /// Returns the request that ends the session.
     pub(super) fn delete(&self) -> Request {
         self.with_session(self.request(Method::DELETE, self.url()))
     }
 }
+
+/// Why a server that has negotiated another revision cannot replace the old session.
+pub(super) const OTHER_REVISION: &str =
+    "the server now speaks another revision of MCP; restart approval-proxy";

@@ -1,7 +1,7 @@
-//! What a server answered in place of a message, in words for people.
+//! Describes for people what a server answered in place of a message.
 //!
-//! It decides nothing. What the server said is quoted: the beginning of it, on one line, without
-//! control characters and without what we have sent it in confidence.
+//! Quotes the beginning of the body on one line, without control characters and without the secrets
+//! that we have sent.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::approval::display::quoted_text;
 use crate::evidence::redact::Redaction;
 use crate::mcp::json::raw_member;
 
-/// How much of what a server said is shown, in characters.
+/// How many characters of a body are quoted.
 const SHOWN: usize = 200;
-/// How much of it is looked at, in bytes.
+/// How many bytes of a body are read for that.
 const LOOKED_AT: usize = 4 * 1024;
-/// How long the rest of a response that is no message may take.
+/// How long to wait for the body of a response that is not a message.
 const BODY_TIME: Duration = Duration::from_secs(5);
-/// What stands in place of what we have sent in confidence.
+/// Replaces a secret.
 const HIDDEN: &str = "[hidden]";
-/// A shorter text is too common to be hidden wherever it stands.
-const LEAST_HIDDEN: usize = 4;
+/// The length of the shortest secret that is hidden. Shorter texts are too common.
+const SHORTEST_HIDDEN: usize = 4;
 
-/// What the body of a response is.
+/// The kind of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Media {
     Json,
     Events,
-    /// Neither, or encoded in a way that nobody asked for.
+    /// Neither, or in an encoding that we did not request.
     Other,
 }
 
 impl Media {
-    /// What the headers say.
+    /// Reads the kind from the headers.
     pub(super) fn of(headers: &HeaderMap) -> Media {
         if encoding(headers).is_some() {
             return Media::Other;
@@ -50,71 +50,71 @@ impl Media {
     }
 }
 
-/// The head of a response that is not what was expected.
+/// The head of an unexpected response.
 #[derive(Debug)]
 pub(super) struct Head {
     status: StatusCode,
     media: Media,
-    kind: Option<String>,
+    content_type: Option<String>,
     encoding: Option<String>,
-    leads_to: Option<Url>,
-    is_elsewhere: bool,
-    /// When it wants to be asked again: seconds, or a date.
-    again: Option<String>,
+    redirect: Option<Url>,
+    /// True if `redirect` has another origin.
+    leaves_origin: bool,
+    /// The value of `Retry-After`: seconds, or a date.
+    retry_after: Option<String>,
 }
 
 impl Head {
-    /// The head of this response.
+    /// Reads the head of a response.
     pub(super) fn of(response: &Response) -> Head {
         let headers = response.headers();
-        let leads_to = target(response, response.url());
+        let redirect = target(response, response.url());
         Head {
             status: response.status(),
             media: Media::of(headers),
-            kind: text(headers, &CONTENT_TYPE),
+            content_type: text(headers, &CONTENT_TYPE),
             encoding: encoding(headers),
-            is_elsewhere: leads_to
+            leaves_origin: redirect
                 .as_ref()
                 .is_some_and(|url| url.origin() != response.url().origin()),
-            leads_to,
-            again: text(headers, &RETRY_AFTER),
+            redirect,
+            retry_after: text(headers, &RETRY_AFTER),
         }
     }
 
-    /// The same words, and what to do where the server does not let us in.
+    /// Describes the answer, and says what to do if the server denies access.
     pub(super) async fn with_advice(&self, peer: &ServerSession, body: &[u8]) -> String {
-        let mut words = self.in_words(body, &peer.secrets().await);
+        let mut description = self.describe(body, &peer.secrets().await);
         if !matches!(
             self.status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
         ) {
-            return words;
+            return description;
         }
         let has_token = match peer.login() {
             Some(login) => Some(login.token().await.is_some()),
             None => None,
         };
-        words.push_str(match (peer.has_credentials(), has_token) {
-            (true, _) => "; look at the `Authorization` in `headers`",
-            (false, Some(true)) => "; it does not take the token of its own login",
+        description.push_str(match (peer.has_credentials(), has_token) {
+            (true, _) => "; check the `Authorization` header that is configured for it",
+            (false, Some(true)) => "; it does not accept the token from its own login",
             (false, Some(false)) if self.status == StatusCode::UNAUTHORIZED => {
-                "; it names no login with OAuth, so give `headers` with an `Authorization` in the \
-                 config"
+                "; it does not offer an OAuth login, so configure an `Authorization` header for it"
             }
-            (false, _) => "; give `headers` with an `Authorization` in the config",
+            (false, _) => "; configure an `Authorization` header for it",
         });
-        words
+        description
     }
 
-    /// What the server answered, with the beginning of `body`. `secrets` are not repeated.
-    pub(super) fn in_words(&self, body: &[u8], secrets: &[String]) -> String {
-        let mut words = format!("the server answered {}", self.status);
-        if let Some(url) = &self.leads_to {
+    /// Describes what the server answered, with the beginning of `body`. Hides `secrets`.
+    pub(super) fn describe(&self, body: &[u8], secrets: &[String]) -> String {
+        let mut description = format!("the server answered {}", self.status);
+        if let Some(url) = &self.redirect {
             let url = shown_url(url, secrets);
-            words.push_str(&format!(" and redirects to {url}"));
-            words.push_str(match self.is_elsewhere {
+            description.push_str(&format!(" and redirects to {url}"));
+            description.push_str(match self.leaves_origin {
                 true => {
-                    ", another origin, to which nothing was sent; if that is where the server is, \
+                    ", which is another origin, so nothing was sent there; if that is the server, \
                      put that URL into the config"
                 }
                 false => "; put that URL into the config",
@@ -122,52 +122,52 @@ impl Head {
         }
         if let Some(encoding) = &self.encoding {
             let encoding = quoted_text(encoding, SHOWN);
-            words.push_str(&format!(
-                " with the content encoding {encoding}, which it was not asked for"
+            description.push_str(&format!(
+                " with the content encoding {encoding}, which was not requested"
             ));
-            // The body means nothing to anybody who cannot decode it.
-            return words;
+            // We cannot decode the body, so it is not quoted.
+            return description;
         }
-        // A JSON-RPC error says it best.
+        // Prefers the message of a JSON-RPC error.
         let own = raw_member(&String::from_utf8_lossy(body), &["error", "message"])
             .and_then(|message| serde_json::from_str::<String>(message).ok());
         let said = quoted(own.as_deref().map_or(body, str::as_bytes), secrets);
         if self.status.is_success() && self.media == Media::Other {
-            match (&self.kind, &said) {
-                (None, None) => words.push_str(" without a message"),
-                (kind, _) => {
-                    let kind = kind.as_ref().map(|kind| quoted_text(kind, SHOWN));
+            match (&self.content_type, &said) {
+                (None, None) => description.push_str(" without a message"),
+                (content_type, _) => {
+                    let kind = content_type.as_ref().map(|kind| quoted_text(kind, SHOWN));
                     let kind = kind.map_or_else(
                         || "without a content type".to_owned(),
                         |kind| format!("with the content type {kind}"),
                     );
-                    words.push_str(&format!(
-                        " {kind}, where `application/json` or `text/event-stream` is due"
+                    description.push_str(&format!(
+                        " {kind}, but `application/json` or `text/event-stream` is required"
                     ));
                 }
             }
         }
         if let Some(said) = said {
-            words.push_str(&format!("; it said: {said}"));
+            description.push_str(&format!("; it said: {said}"));
         }
-        if let Some(again) = &self.again {
-            let again = quoted_text(again, SHOWN);
-            words.push_str(&format!(
-                "; it wants to be asked again later (Retry-After {again})"
+        if let Some(retry_after) = &self.retry_after {
+            let retry_after = quoted_text(retry_after, SHOWN);
+            description.push_str(&format!(
+                "; it asks to try again later (Retry-After {retry_after})"
             ));
         }
-        words
+        description
     }
 }
 
-/// What the server answered, in words.
-pub(super) async fn in_words(peer: &ServerSession, response: Response) -> String {
+/// Describes what the server answered, and says what to do if it denies access.
+pub(super) async fn describe(peer: &ServerSession, response: Response) -> String {
     let head = Head::of(&response);
-    let body = timeout(BODY_TIME, beginning(response)).await;
+    let body = timeout(BODY_TIME, read_start(response)).await;
     head.with_advice(peer, &body.unwrap_or_default()).await
 }
 
-async fn beginning(mut response: Response) -> Vec<u8> {
+async fn read_start(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < LOOKED_AT
         && let Ok(Some(chunk)) = response.chunk().await
@@ -178,7 +178,7 @@ async fn beginning(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// The beginning of what a server said, in quotes; `None` if it said nothing.
+/// Returns the beginning of what a server said, in quotes; `None` if it said nothing.
 pub(super) fn quoted(said: &[u8], secrets: &[String]) -> Option<String> {
     let said = said.get(..LOOKED_AT).unwrap_or(said);
     let said = String::from_utf8_lossy(said);
@@ -186,7 +186,7 @@ pub(super) fn quoted(said: &[u8], secrets: &[String]) -> Option<String> {
     if said.is_empty() {
         return None;
     }
-    let said = without(said, secrets);
+    let said = redacted(said, secrets);
     let shown: String = said
         .chars()
         .map(|c| match c {
@@ -202,16 +202,19 @@ pub(super) fn quoted(said: &[u8], secrets: &[String]) -> Option<String> {
     Some(quoted_text(&said, SHOWN + 1))
 }
 
-/// A text without these secrets, and without what looks like one.
-fn without(text: &str, secrets: &[String]) -> String {
+/// Hides these secrets in a text, and everything that looks like a secret.
+fn redacted(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= LEAST_HIDDEN) {
+    for secret in secrets
+        .iter()
+        .filter(|secret| secret.len() >= SHORTEST_HIDDEN)
+    {
         text = text.replace(secret, HIDDEN);
     }
     Redaction::default().text(&text).into_owned()
 }
 
-/// A URL for people, in backticks: a query may hold a secret, and is left out.
+/// Returns a URL for people, in backticks. Leaves out the query, because it may contain a secret.
 pub(super) fn shown_url(url: &Url, secrets: &[String]) -> String {
     let mut shown = url.clone();
     let has_query = shown.query().is_some();
@@ -222,7 +225,7 @@ pub(super) fn shown_url(url: &Url, secrets: &[String]) -> String {
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
     }
-    let mut shown: String = without(shown.as_str(), secrets);
+    let mut shown: String = redacted(shown.as_str(), secrets);
     if let Some((cut, _)) = shown.char_indices().nth(SHOWN) {
         shown.truncate(cut);
         shown.push('…');
@@ -236,7 +239,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// How the body is encoded, if it is.
+/// Returns the body's encoding, if it has one.
 fn encoding(headers: &HeaderMap) -> Option<String> {
     let encoding = text(headers, &CONTENT_ENCODING)?;
     let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
@@ -248,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_said_is_shortened_and_cleaned_and_repeats_no_secret() {
+    fn what_a_server_said_is_shortened_and_cleaned_and_secrets_are_hidden() {
         let secrets = ["hunter2-secret".to_owned(), "a".to_owned()];
         let quoted = |text: &str| quoted(text.as_bytes(), &secrets);
         assert_eq!(quoted(" \r\n"), None);

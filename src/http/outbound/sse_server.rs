@@ -1,5 +1,5 @@
-//! A server that speaks HTTP+SSE of 2024-11-05: one stream for all that it says, one URL for all
-//! that it is told.
+//! Connects a session to a server over HTTP+SSE of 2024-11-05: one stream carries all messages from the
+//! server, and one URL accepts all messages to it.
 //!
 //! SPEC 2024-11-05, "HTTP with SSE".
 
@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::{answered_ids, mentions_session};
-use super::http_server::{ServerSession, Unsent};
-use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
-use super::server_error::{Media, in_words, shown_url};
+use super::http_server::{SendError, ServerSession};
+use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, OTHER_REVISION, PATIENCE};
+use super::server_error::{Media, describe, shown_url};
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::Facts;
 use crate::http::shared::lines::Lines;
@@ -24,26 +24,25 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::{CALL, Line, RequestId, read_envelope};
 use crate::transport::RESTART_HEARD;
 
-/// How long the server has to name its other URL, to answer `initialize` once more, and to take a
-/// message.
+/// How long the server has to open its stream, to start a new session, and to accept a message.
 const TIME: Duration = Duration::from_secs(30);
 
-/// How long what is on its way may take once the stream has broken.
-const LAST_WORD: Duration = Duration::from_secs(5);
+/// How long to wait for the outcome of a message in flight once the stream has broken.
+const OUTCOME_TIME: Duration = Duration::from_secs(5);
 
-/// How long a server that may be an old one has to open its stream and say where messages go.
+/// How long a probed server has to open its stream and announce its message URL.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// A server that turned out to speak HTTP+SSE.
 pub(super) struct OldServer {
-    /// What it says.
+    /// Its open stream.
     pub(super) stream: Stream,
     /// The client's `initialize`, which it has not seen.
     pub(super) line: String,
 }
 
-/// Relays until the relay closes. A stream that breaks is followed by another one, in which a new
-/// session begins. `found` is a server whose stream is open already.
+/// Passes messages both ways until the relay closes. If the stream breaks, opens another one and starts
+/// a new session in it. `found` is a server whose stream is open already.
 pub(super) async fn run(
     peer: Arc<ServerSession>,
     mut lines: Lines,
@@ -55,10 +54,10 @@ pub(super) async fn run(
     };
     let mut stream = match opened {
         Ok(stream) => Some(stream),
-        Err(NotOpen { why, words }) => {
-            tracing::error!("{words}");
-            // Set here only.
-            let _ = peer.end_reason.set(words);
+        Err(OpenError { why, details }) => {
+            tracing::error!("{details}");
+            // Cannot fail: it is set only here.
+            let _ = peer.end_reason.set(details);
             return why;
         }
     };
@@ -70,24 +69,24 @@ pub(super) async fn run(
         unsent: first.into_iter().collect(),
     };
     loop {
-        let left = match &mut stream {
+        let end = match &mut stream {
             Some(stream) => session.relay(stream, &mut lines).await,
-            // It could not be opened again; somebody wants it now.
+            // The stream could not be reopened. Tries again when there is a line to send.
             None => match session.next_line(&mut lines).await {
                 Some(line) => {
                     session.unsent.push_back(line);
-                    Left::Lost("the server cannot be reached".to_owned())
+                    RelayEnd::Lost("the server cannot be reached".to_owned())
                 }
-                None => Left::Closed,
+                None => RelayEnd::Closed,
             },
         };
-        let why = match left {
-            Left::Closed => return "closed",
-            Left::ForGood(why) => return why,
-            Left::Lost(why) => why,
+        let why = match end {
+            RelayEnd::Closed => return "closed",
+            RelayEnd::Permanent(why) => return why,
+            RelayEnd::Lost(why) => why,
         };
-        session.fail_what_was_sent(&why).await;
-        stream = match session.open_again(&why).await {
+        session.fail_sent_requests(&why).await;
+        stream = match session.reopen(&why).await {
             Ok(again) => Some(again),
             Err(why) => {
                 tracing::warn!("{why}");
@@ -98,25 +97,26 @@ pub(super) async fn run(
     }
 }
 
-/// Why a stream is read no more.
-enum Left {
+/// Why a stream is no longer read.
+enum RelayEnd {
     /// The relay has closed.
     Closed,
-    /// It broke, or the server has lost the session.
+    /// The stream broke, or the server has lost the session.
     Lost(String),
-    /// No other stream would be better.
-    ForGood(&'static str),
+    /// Another stream would fail, too.
+    Permanent(&'static str),
 }
 
-/// What came of a message that was brought to the server.
+/// The outcome of sending a message to the server.
 enum PostOutcome {
-    Taken,
-    /// The server has certainly not taken it, and knows the session no more, or is not there.
+    Accepted,
+    /// The server has certainly not accepted it. It no longer knows the session, or is not there.
     Lost {
         line: String,
         why: String,
     },
-    /// It was not taken, or nobody knows. `is_lost` if the session is.
+    /// The server refused it, or may have accepted it. It is not sent again in either case. `is_lost`
+    /// says whether the session is lost.
     Failed {
         line: String,
         why: String,
@@ -124,70 +124,70 @@ enum PostOutcome {
     },
 }
 
-/// The relay's session, however many there have been on the server.
+/// The relay's session, which may span several sessions on the server.
 struct Session {
     peer: Arc<ServerSession>,
-    /// Requests that the server may have taken, and has not answered.
+    /// Requests that the server may have accepted and has not answered.
     sent: BTreeSet<RequestId>,
-    /// How many restarts the relay has heard of.
+    /// How many restarts the relay knows about.
     decided_in: u64,
     /// The client's `initialize`, until it is answered.
     initialize: Option<RequestId>,
-    /// Lines that the server has certainly not taken, two at most: one that came back, and the next.
+    /// Lines that the server has certainly not accepted. At most two: one that was lost, and the next.
     unsent: VecDeque<String>,
 }
 
 impl Session {
-    /// Relays both ways until the stream ends.
-    async fn relay(&mut self, stream: &mut Stream, lines: &mut Lines) -> Left {
+    /// Passes messages both ways until the stream ends.
+    async fn relay(&mut self, stream: &mut Stream, lines: &mut Lines) -> RelayEnd {
         let mut posts = JoinSet::new();
         loop {
-            // One after the other: the server may rely on their order.
+            // Sends one message after the other, because the server may rely on their order.
             while posts.is_empty()
                 && let Some(url) = &stream.endpoint
                 && let Some(line) = self.unsent.pop_front()
             {
-                // A call that goes back makes room for the next line.
-                if let Some(line) = self.note(line) {
+                // `None` if the call was returned to the gate. Then the next line is sent.
+                if let Some(line) = self.prepare(line) {
                     posts.spawn(post(Arc::clone(&self.peer), url.clone(), line));
                 }
             }
             let has_room = self.unsent.is_empty();
             tokio::select! {
                 event = stream.next() => match event {
-                    Ok(event) => if let Err(why) = self.hear(stream, &event).await {
-                        return Left::ForGood(why);
+                    Ok(event) => if let Err(why) = self.handle_event(stream, &event).await {
+                        return RelayEnd::Permanent(why);
                     },
                     Err(why) => {
-                        // Whether the server has taken what is on its way decides what becomes of it.
-                        let posted = timeout(LAST_WORD, posts.join_next()).await;
-                        if let Ok(Some(Ok(posted))) = posted {
-                            self.posted(posted).await;
+                        // Waits for the outcome, because a message that was accepted is not sent again.
+                        let outcome = timeout(OUTCOME_TIME, posts.join_next()).await;
+                        if let Ok(Some(Ok(outcome))) = outcome {
+                            self.handle_outcome(outcome).await;
                         }
-                        return Left::Lost(why);
+                        return RelayEnd::Lost(why);
                     }
                 },
                 line = self.next_line(lines), if has_room => match line {
                     Some(line) => self.unsent.push_back(line),
-                    None => return Left::Closed,
+                    None => return RelayEnd::Closed,
                 },
-                // While a message is on its way the stream is read on: the server may want an answer
-                // before it takes the next one.
-                Some(posted) = posts.join_next(), if !posts.is_empty() => {
-                    if let Ok(posted) = posted
-                        && let Some(lost) = self.posted(posted).await
+                // Keeps reading the stream while a message is in flight, because the server may want
+                // an answer before it accepts the message.
+                Some(outcome) = posts.join_next(), if !posts.is_empty() => {
+                    if let Ok(outcome) = outcome
+                        && let Some(lost) = self.handle_outcome(outcome).await
                     {
-                        return Left::Lost(lost);
+                        return RelayEnd::Lost(lost);
                     }
                 }
             }
         }
     }
 
-    /// What came of a message. Returns why the session is lost, if it is.
-    async fn posted(&mut self, posted: PostOutcome) -> Option<String> {
-        match posted {
-            PostOutcome::Taken => None,
+    /// Handles the outcome of a message. Returns why the session is lost, if it is.
+    async fn handle_outcome(&mut self, outcome: PostOutcome) -> Option<String> {
+        match outcome {
+            PostOutcome::Accepted => None,
             PostOutcome::Lost { line, why } => {
                 self.forget(&line);
                 self.unsent.push_front(line);
@@ -203,7 +203,7 @@ impl Session {
         }
     }
 
-    /// The next line of the relay's; `None` once it has closed. May be cancelled.
+    /// Returns the relay's next line; `None` once the relay has closed. May be cancelled.
     async fn next_line(&mut self, lines: &mut Lines) -> Option<String> {
         loop {
             let frame = lines.next().await?;
@@ -218,9 +218,9 @@ impl Session {
         }
     }
 
-    /// Remembers what is about to be sent. A call that was let through in a session that is lost goes
-    /// back instead.
-    fn note(&mut self, line: String) -> Option<String> {
+    /// Prepares a line for sending, and remembers its request. Returns a call to the gate instead if it
+    /// was allowed in a session that is lost.
+    fn prepare(&mut self, line: String) -> Option<String> {
         let Ok(Line::Message(message)) = read_envelope(&line) else {
             return Some(line);
         };
@@ -228,64 +228,72 @@ impl Session {
         let method = facts.method.as_deref().unwrap_or_default();
         if let Some(id) = facts.id.clone() {
             if method == CALL && self.decided_in != self.peer.session_number() {
-                let why = "the server restarted after the call was let through".to_owned();
-                self.peer.hand_back(&id, line, why, true);
+                let why = "the server restarted after the call was allowed".to_owned();
+                self.peer.return_call(&id, line, why, true);
                 return None;
             }
             if method == "initialize" {
-                self.peer.beginning(|beginning| beginning.initialize(&line));
+                self.peer.handshake(|handshake| handshake.initialize(&line));
                 self.initialize = Some(id.clone());
             }
             self.sent.insert(id);
         } else if method == "notifications/initialized" {
             self.peer
-                .beginning(|beginning| beginning.initialized(&line));
+                .handshake(|handshake| handshake.initialized(&line));
         }
         Some(line)
     }
 
-    /// A line was not taken after all: returns its id, if it is a request that waits for an answer.
+    /// Forgets the request of a line that was not accepted. Returns its id, if it waits for an answer.
     fn forget(&mut self, line: &str) -> Option<RequestId> {
         let id = raw_member(line, &["id"]).and_then(RequestId::from_json)?;
         self.sent.take(&id)
     }
 
-    /// The request that an answer is for: some servers make text of numbers, or numbers of text.
-    fn meant_by(&self, id: RequestId) -> RequestId {
+    /// Returns the id of the request that an answer is for. Some servers turn a number into text, or the
+    /// other way round.
+    fn request_of(&self, id: RequestId) -> RequestId {
         match id.twin() {
             Some(twin) if !self.sent.contains(&id) && self.sent.contains(&twin) => twin,
             Some(_) | None => id,
         }
     }
 
-    /// Hands over an event; an error is why the session cannot go on.
-    async fn hear(&mut self, stream: &mut Stream, event: &Event) -> Result<(), &'static str> {
+    /// Handles an event of the stream.
+    ///
+    /// # Errors
+    /// Why the session cannot continue.
+    async fn handle_event(
+        &mut self,
+        stream: &mut Stream,
+        event: &Event,
+    ) -> Result<(), &'static str> {
         match &*event.name {
             "endpoint" if stream.endpoint.is_none() => {
                 stream.endpoint = resolve(&self.peer.url(), event);
                 match stream.endpoint {
                     Some(_) => Ok(()),
                     None => {
-                        tracing::error!("{}", elsewhere(&self.peer.url(), event));
-                        Err(ELSEWHERE)
+                        tracing::error!("{}", other_origin(&self.peer.url(), event));
+                        Err(OTHER_ORIGIN)
                     }
                 }
             }
             "message" => {
                 if let Some(line) = message_of(event) {
                     for id in answered_ids(&line) {
-                        let id = self.meant_by(id);
+                        let id = self.request_of(id);
                         self.sent.remove(&id);
                         if self.initialize.as_ref() == Some(&id) {
                             self.initialize = None;
-                            self.peer.begun(None, &line);
+                            self.peer.session_started(None, &line);
                         }
-                        self.peer.beginning(|beginning| {
-                            beginning.answered();
-                            beginning.taken(&id);
+                        self.peer.handshake(|handshake| {
+                            handshake.answered();
+                            handshake.accepted(&id);
                         });
                     }
-                    self.peer.tell(&line).await;
+                    self.peer.deliver(&line).await;
                 }
                 Ok(())
             }
@@ -293,16 +301,18 @@ impl Session {
         }
     }
 
-    /// What the server was sent in the session that is lost may have been done, and is never sent
-    /// again.
-    async fn fail_what_was_sent(&mut self, why: &str) {
+    /// Fails the requests that were sent in the lost session. The server may have processed them, so
+    /// they are never sent again.
+    async fn fail_sent_requests(&mut self, why: &str) {
         for id in std::mem::take(&mut self.sent) {
-            let why = format!("{why}; the request may have been processed, and is not sent again");
+            let why =
+                format!("{why}; the request may have been processed, so it is not sent again");
             self.peer.fail(&id, why).await;
         }
     }
 
-    /// The server cannot be reached for what waits to be sent.
+    /// Fails the unsent requests, or returns them to the gate if they are calls, because the server cannot
+    /// be reached.
     async fn refuse_unsent(&mut self, why: &str) {
         while let Some(line) = self.unsent.pop_front() {
             let Ok(Line::Message(message)) = read_envelope(&line) else {
@@ -313,83 +323,83 @@ impl Session {
                 continue;
             };
             match facts.method.as_deref() {
-                Some(CALL) => self.peer.hand_back(&id, line, why.to_owned(), false),
+                Some(CALL) => self.peer.return_call(&id, line, why.to_owned(), false),
                 Some(_) => self.peer.fail(&id, why.to_owned()).await,
                 None => {}
             }
         }
     }
 
-    /// Opens another stream, in which a session like the one before begins. Waits for the server to
-    /// come back, for 15 seconds at most.
-    async fn open_again(&mut self, why: &str) -> Result<Stream, String> {
+    /// Opens another stream, and repeats the client's handshake in it. Waits for the server to come back,
+    /// for 15 seconds at most.
+    async fn reopen(&mut self, why: &str) -> Result<Stream, String> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
-        sleep(self.peer.beginning(|beginning| beginning.rest_due())).await;
+        sleep(self.peer.handshake(|handshake| handshake.pause_due())).await;
         loop {
-            let failed = match timeout(TIME, self.begin_again(why)).await {
+            let failed = match timeout(TIME, self.start_session(why)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(failed)) => failed,
                 Err(_) => "the server did not answer in time".to_owned(),
             };
             if Instant::now() + pause >= deadline {
-                return Err(format!("{why}, and no new session could begin: {failed}"));
+                return Err(format!(
+                    "{why}, and no new session could be started: {failed}"
+                ));
             }
             sleep(pause).await;
             pause = LONGEST_PAUSE.min(2 * pause);
         }
     }
 
-    async fn begin_again(&mut self, why: &str) -> Result<Stream, String> {
+    async fn start_session(&mut self, why: &str) -> Result<Stream, String> {
         let peer = Arc::clone(&self.peer);
-        let mut stream = Stream::open(&peer).await.map_err(|error| error.words)?;
+        let mut stream = Stream::open(&peer).await.map_err(|error| error.details)?;
         while stream.endpoint.is_none() {
             let event = stream.next().await?;
-            self.hear(&mut stream, &event).await?;
+            self.handle_event(&mut stream, &event).await?;
         }
         let Some(url) = stream.endpoint.clone() else {
-            return Err(ELSEWHERE.to_owned());
+            return Err(OTHER_ORIGIN.to_owned());
         };
-        let (initialize, initialized) = peer.beginning(|beginning| beginning.lines());
+        let (initialize, initialized) = peer.handshake(|handshake| handshake.lines());
         let Some(initialize) = initialize else {
             peer.restarted(why, None);
             return Ok(stream);
         };
         let id = raw_member(&initialize, &["id"]).and_then(RequestId::from_json);
-        taken(post(Arc::clone(&peer), url.clone(), initialize).await)?;
+        accepted(post(Arc::clone(&peer), url.clone(), initialize).await)?;
         let answer = loop {
             let event = stream.next().await?;
             match message_of(&event) {
                 Some(line) if answers_one(&line, id.as_ref()) => break line,
-                Some(line) => peer.tell(&line).await,
+                Some(line) => peer.deliver(&line).await,
                 None => {}
             }
         };
         if !peer.is_version(raw_member(&answer, &["result", "protocolVersion"])) {
-            return Err(
-                "the server speaks another revision of MCP now; start approval-proxy again"
-                    .to_owned(),
-            );
+            return Err(OTHER_REVISION.to_owned());
         }
         if let Some(initialized) = initialized {
-            taken(post(Arc::clone(&peer), url, initialized).await)?;
+            accepted(post(Arc::clone(&peer), url, initialized).await)?;
         }
         peer.restarted(why, Some((None, &answer)));
-        peer.announce().await;
+        peer.announce_changes().await;
         Ok(stream)
     }
 }
 
-const ELSEWHERE: &str = "names a URL of another origin for its messages";
+/// Completes a sentence that begins with "the server".
+const OTHER_ORIGIN: &str = "wants its messages at a URL of another origin";
 
-fn taken(posted: PostOutcome) -> Result<(), String> {
-    match posted {
-        PostOutcome::Taken => Ok(()),
+fn accepted(outcome: PostOutcome) -> Result<(), String> {
+    match outcome {
+        PostOutcome::Accepted => Ok(()),
         PostOutcome::Lost { why, .. } | PostOutcome::Failed { why, .. } => Err(why),
     }
 }
 
-/// Whether a line answers this request, under its id or the same as text.
+/// Returns true if a line answers this request. The id may be text instead of a number.
 fn answers_one(line: &str, id: Option<&RequestId>) -> bool {
     let mut found = answered_ids(line).into_iter();
     found.any(|found| Some(&found) == id || found.twin().as_ref() == id && id.is_some())
@@ -402,47 +412,47 @@ fn message_of(event: &Event) -> Option<String> {
     match one_line(&event.data) {
         Ok(line) => Some(line).filter(|line| !line.is_empty()),
         Err(why) => {
-            tracing::warn!("the server sent an event that is no message: {why}");
+            tracing::warn!("the server sent an event that is not a message: {why}");
             None
         }
     }
 }
 
-/// What the server says.
+/// The server's event stream.
 pub(super) struct Stream {
     response: Response,
     decoder: Decoder,
     events: std::vec::IntoIter<Event>,
-    /// Where it wants its messages.
+    /// The URL for messages to the server, once it is known.
     endpoint: Option<Url>,
 }
 
 /// Why there is no stream.
-struct NotOpen {
-    /// As the session's end.
+struct OpenError {
+    /// Completes a sentence that begins with "the server".
     why: &'static str,
-    /// In the server's words.
-    words: String,
+    /// A whole sentence, with what the server answered.
+    details: String,
 }
 
 impl Stream {
-    async fn open(peer: &ServerSession) -> Result<Stream, NotOpen> {
+    async fn open(peer: &ServerSession) -> Result<Stream, OpenError> {
         let response = match peer.send(peer.get(peer.url()), Some(TIME)).await {
             Ok(response) if is_stream(&response) => response,
             Ok(response) => {
-                return Err(NotOpen {
+                return Err(OpenError {
                     why: "did not open its stream",
-                    words: peer.named(in_words(peer, response).await),
+                    details: peer.named(describe(peer, response).await),
                 });
             }
             Err(error) => {
-                return Err(NotOpen {
+                return Err(OpenError {
                     why: match error {
-                        Unsent::Unreachable(_) => "cannot be reached",
-                        Unsent::Late => "did not open its stream in time",
-                        Unsent::NoToken(_) => "wants a login",
+                        SendError::Unreachable(_) => "cannot be reached",
+                        SendError::Timeout => "did not open its stream in time",
+                        SendError::NoToken(_) => "requires a login",
                     },
-                    words: error.why(peer),
+                    details: error.why(peer),
                 });
             }
         };
@@ -454,15 +464,18 @@ impl Stream {
         })
     }
 
-    /// Opens the stream of a server that takes no message at its URL, if it has one there that says
-    /// where messages go. An error says what came instead.
+    /// Tries to open the stream of a server that accepts no messages at its URL. The stream must begin
+    /// with the URL for messages.
+    ///
+    /// # Errors
+    /// What the server did instead.
     ///
     /// SPEC 2025-11-25, basic/transports, "Backwards Compatibility": "Issue a GET request to the server
     /// URL, expecting that this will open an SSE stream and return an `endpoint` event as the first
     /// event."
     pub(super) async fn probe(peer: &ServerSession) -> Result<Stream, String> {
-        let looked = async {
-            let mut stream = Stream::open(peer).await.map_err(|error| error.words)?;
+        let probe = async {
+            let mut stream = Stream::open(peer).await.map_err(|error| error.details)?;
             let event = stream.next().await?;
             if event.name != "endpoint" {
                 return Err(
@@ -472,16 +485,16 @@ impl Stream {
             stream.endpoint = resolve(&peer.url(), &event);
             match stream.endpoint {
                 Some(_) => Ok(stream),
-                None => Err(elsewhere(&peer.url(), &event)),
+                None => Err(other_origin(&peer.url(), &event)),
             }
         };
-        match timeout(PROBE_TIME, looked).await {
-            Ok(looked) => looked,
-            Err(_) => Err("the server opened no stream in time".to_owned()),
+        match timeout(PROBE_TIME, probe).await {
+            Ok(probed) => probed,
+            Err(_) => Err("the server did not open a stream in time".to_owned()),
         }
     }
 
-    /// The next event; an error says why there is none any more. May be cancelled.
+    /// Returns the next event. An error says why the stream has ended. May be cancelled.
     async fn next(&mut self) -> Result<Event, String> {
         loop {
             if let Some(event) = self.events.next() {
@@ -499,11 +512,11 @@ impl Stream {
     }
 }
 
-/// Brings a message to the server.
+/// Sends a message to the server.
 async fn post(peer: Arc<ServerSession>, url: Url, line: String) -> PostOutcome {
     let request = peer.post(url, line.clone());
     let response = match peer.send(request, Some(TIME)).await {
-        Ok(response) if response.status().is_success() => return PostOutcome::Taken,
+        Ok(response) if response.status().is_success() => return PostOutcome::Accepted,
         Ok(response) => response,
         Err(error) if error.is_unconnected() => {
             let why = error.why(&peer);
@@ -518,8 +531,8 @@ async fn post(peer: Arc<ServerSession>, url: Url, line: String) -> PostOutcome {
         }
     };
     let status = response.status();
-    let why = in_words(&peer, response).await;
-    // The URL, which is no word of the server's, is added afterwards.
+    let why = describe(&peer, response).await;
+    // Checked before the URL is added, which may contain the word "session", too.
     let is_lost = status == StatusCode::BAD_REQUEST && mentions_session(why.as_bytes());
     let why = peer.named(why);
     match status {
@@ -528,32 +541,32 @@ async fn post(peer: Arc<ServerSession>, url: Url, line: String) -> PostOutcome {
     }
 }
 
-/// Whether the response is a stream of events.
+/// Returns true if the response is an event stream.
 fn is_stream(response: &Response) -> bool {
     response.status().is_success() && Media::of(response.headers()) == Media::Events
 }
 
-/// Says that messages would go to another server.
-fn elsewhere(base: &Url, event: &Event) -> String {
+/// Returns the error for a message URL that is not on the server itself.
+fn other_origin(base: &Url, event: &Event) -> String {
     let text = String::from_utf8_lossy(&event.data);
     let named = match base.join(text.trim()) {
         Ok(url) => shown_url(&url, &[]),
-        Err(_) => "what is no URL".to_owned(),
+        Err(_) => "an invalid URL".to_owned(),
     };
     format!(
-        "the server wants its messages at {named}, which is of another origin than the `url` in the \
-         config, and gets none there; if it is the same server, write the `url` with that host"
+        "the server wants its messages at {named}, which has another origin than the `url` in the \
+         config, so none are sent there; if it is the same server, use that host in `url`"
     )
 }
 
-/// The URL for messages: on the server itself, nowhere else.
+/// Returns the URL for messages, if it is on the server itself.
 fn resolve(base: &Url, event: &Event) -> Option<Url> {
     let text = std::str::from_utf8(&event.data).ok()?;
     let mut url = base.join(text.trim()).ok()?;
     if url.origin() != base.origin() {
         return None;
     }
-    // The credentials are the operator's, and go as a header.
+    // The operator's credentials are sent as a header.
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some(url)
@@ -564,7 +577,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_go_to_the_server_itself_and_nowhere_else() {
+    fn messages_are_sent_only_to_the_server_itself() {
         let base = Url::parse("https://a.example/x/sse").unwrap();
         let resolved = |text: &str| {
             let event = Event {

@@ -1,5 +1,7 @@
 //! Creates and checks the headers that repeat arguments of `tools/call`, if a tool's schema asks for them.
 //!
+//! `http_server` decides which of a client's headers go on to the server.
+//!
 //! SPEC 2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters".
 
 use std::borrow::Cow;

@@ -1,4 +1,5 @@
-//! The end of a session: sends what is queued to the side that is still there, and fails pending requests.
+//! The end of a session, by the client, the upstream or a signal: sends what is queued to the side that is still there,
+//! and fails pending requests.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Session {
         // What it wrote before it ended is still in its pipe.
         self.relay_remaining_output(EXIT_PATIENCE).await;
         let exit = self.process.stop(closed).await;
-        let is_asked = self.gate.owes_answers();
+        let is_asked = self.gate.has_unanswered_requests();
         let is_begun = self.gate.awaits_initialize();
         let why = match self.upstream_spoke && !is_begun {
             true => format!("the server {exit}"),

@@ -45,7 +45,7 @@ pub(super) enum End {
 
 /// Since when the upstream has read nothing.
 ///
-/// We do not read from the client meanwhile, so we would not notice that it closed: we check it now and again.
+/// Meanwhile we do not read from the client either. So we check now and again whether it has closed.
 #[derive(Debug, Default)]
 pub(super) struct Stall(Option<Stalled>);
 

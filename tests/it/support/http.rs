@@ -1,6 +1,6 @@
-//! A client that speaks HTTP with a running proxy, byte by byte where it must.
+//! An HTTP client for a running proxy, with control over each byte if a test needs that.
 //!
-//! It knows sessions and event streams, and nothing of approvals.
+//! It handles sessions and event streams, and does not know about approvals.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,35 +10,35 @@ use serde_json::{Value, json};
 
 use super::Session;
 
-/// Nothing that a test waits for takes nearly as long.
+/// Much longer than anything that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where a proxy listens.
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) address: String,
-    /// What every request shows, unless it brings an `authorization` of its own.
+    /// Sent with every request that has no `authorization` header of its own.
     authorization: Option<String>,
 }
 
-/// A bearer token of the proxy's own, with which HTTP clients are asked for approvals.
+/// The proxy's bearer token. Clients that present it are asked for approvals.
 pub(crate) const TOKEN: &str = "s3cret-token";
 
-/// A request whose response has not been looked at.
-pub(crate) struct Begun(Option<TcpStream>);
+/// A request whose response has not been read.
+pub(crate) struct PendingResponse(Option<TcpStream>);
 
-impl Begun {
+impl PendingResponse {
     pub(crate) fn response(&mut self) -> Response {
-        Response::read(self.0.take().expect("it is read once"))
+        Response::read(self.0.take().expect("a response is read once"))
     }
 }
 
-/// A response of which the head has been read.
+/// A response whose head has been read.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     body: BufReader<TcpStream>,
-    /// What is left of the chunk that is being read.
+    /// Bytes left in the current chunk.
     chunk: usize,
     length: Option<usize>,
     pending: Vec<u8>,
@@ -47,7 +47,7 @@ pub(crate) struct Response {
 }
 
 impl Session {
-    /// The address, once the proxy says it.
+    /// Waits until the proxy prints its address, and returns a client for it.
     pub(crate) fn http(&self) -> Http {
         self.stderr_says("listening on http://");
         let stderr = self.stderr();
@@ -58,7 +58,7 @@ impl Session {
 }
 
 impl Http {
-    /// A client that connects to this address and shows nothing.
+    /// Returns a client without credentials for this address.
     pub(crate) fn at(address: &str) -> Http {
         Http {
             address: address.to_owned(),
@@ -66,13 +66,13 @@ impl Http {
         }
     }
 
-    /// The same for a client that shows [`TOKEN`].
+    /// Makes the client present [`TOKEN`].
     pub(crate) fn with_token(self) -> Http {
-        self.showing(&format!("Bearer {TOKEN}"))
+        self.with_authorization(&format!("Bearer {TOKEN}"))
     }
 
-    /// The same for a client with this `Authorization`.
-    pub(crate) fn showing(self, authorization: &str) -> Http {
+    /// Makes the client send this `Authorization`.
+    pub(crate) fn with_authorization(self, authorization: &str) -> Http {
         Http {
             authorization: Some(authorization.to_owned()),
             ..self
@@ -89,7 +89,7 @@ impl Http {
         usual
     }
 
-    /// Sends bytes on a connection of its own and reads the head of the response.
+    /// Sends bytes on a new connection and reads the head of the response.
     pub(crate) fn raw(&self, request: &[u8]) -> Response {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -97,7 +97,7 @@ impl Http {
         Response::read(stream)
     }
 
-    /// A GET without anything: the status and the whole body. `None` where nobody answers.
+    /// Sends a plain GET and returns the status and the body, or `None` if nobody answers.
     pub(crate) fn try_get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
@@ -114,7 +114,7 @@ impl Http {
         Some((status, body.to_owned()))
     }
 
-    /// A request with these headers beside those that every client sends.
+    /// Sends a request with these headers and those that every client sends.
     pub(crate) fn send(
         &self,
         method: &str,
@@ -135,8 +135,8 @@ impl Http {
         self.raw(format!("{text}\r\n{body}").as_bytes())
     }
 
-    /// Sends a POST whose response is to be read later.
-    pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> Begun {
+    /// Sends a POST whose response is read later.
+    pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> PendingResponse {
         let body = body.to_string();
         let mut text = "POST /mcp HTTP/1.1\r\n".to_owned();
         let usual = self.usual_headers();
@@ -147,14 +147,14 @@ impl Http {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let text = format!("{text}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(text.as_bytes()).unwrap();
-        Begun(Some(stream))
+        PendingResponse(Some(stream))
     }
 
     pub(crate) fn post(&self, headers: &[(&str, &str)], body: impl ToString) -> Response {
         self.send("POST", "/mcp", headers, &body.to_string())
     }
 
-    /// A session of 2025-11-25 with a client that can be asked: its id.
+    /// Opens a session of 2025-11-25 with a client that can be asked, and returns its id.
     pub(crate) fn session(&self) -> String {
         let mut response = self.post(&[], initialize());
         assert_eq!(response.status, 200);
@@ -181,7 +181,7 @@ pub(crate) fn in_session(session: &str) -> [(&str, &str); 2] {
     ]
 }
 
-/// A call in a session.
+/// A legacy call.
 pub(crate) fn call(id: u64, tool: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
            "params": {"name": tool, "arguments": {"n": id}}})
@@ -196,7 +196,7 @@ pub(crate) fn stateless_call(id: impl Into<Value>, tool: &str) -> Value {
             "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}}})
 }
 
-/// Its headers.
+/// The headers of a stateless call.
 pub(crate) fn stateless(tool: &str) -> [(&str, &str); 3] {
     [
         ("mcp-protocol-version", "2026-07-28"),
@@ -246,8 +246,8 @@ impl Response {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Some of the body; empty at its end.
-    fn some(&mut self) -> Vec<u8> {
+    /// Reads a part of the body; empty at the end.
+    fn read_some(&mut self) -> Vec<u8> {
         if let Some(length) = &mut self.length {
             let mut bytes = vec![0; *length];
             self.body.read_exact(&mut bytes).unwrap();
@@ -268,11 +268,11 @@ impl Response {
         bytes
     }
 
-    /// The whole body of what is no stream.
-    pub(crate) fn whole(&mut self) -> String {
+    /// Reads the whole body of a response that is not a stream.
+    pub(crate) fn body_text(&mut self) -> String {
         let mut body = Vec::new();
         loop {
-            let more = self.some();
+            let more = self.read_some();
             if more.is_empty() {
                 break;
             }
@@ -281,13 +281,13 @@ impl Response {
         String::from_utf8(body).unwrap()
     }
 
-    /// The same as JSON.
+    /// Reads the whole body as JSON.
     pub(crate) fn json(&mut self) -> Value {
-        serde_json::from_str(&self.whole()).unwrap()
+        serde_json::from_str(&self.body_text()).unwrap()
     }
 
-    /// The next message: of an event stream the next event that has one, else the body. `None` at
-    /// the end.
+    /// Returns the next message of an event stream, or the body of any other response. `None` at the
+    /// end.
     pub(crate) fn next(&mut self) -> Option<Value> {
         if self.header("content-type") == Some("application/json") {
             return Some(self.json());
@@ -307,7 +307,7 @@ impl Response {
                     });
                 }
             }
-            let more = self.some();
+            let more = self.read_some();
             if more.is_empty() {
                 return None;
             }
@@ -319,7 +319,7 @@ impl Response {
         self.next().expect("a message")
     }
 
-    /// Closes the connection, as a client does that wants no more of it.
+    /// Closes the connection before the end of the response.
     pub(crate) fn close(self) {
         self.body.get_ref().shutdown(Shutdown::Both).unwrap();
     }

@@ -1,13 +1,13 @@
-//! A server behind HTTP that keeps every request with its headers, and says what it is told to say.
+//! An HTTP server that keeps every request with its headers and returns what a test wants.
 //!
-//! It knows no sessions and no streams.
+//! It has no sessions and no streams.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -20,17 +20,19 @@ pub(crate) struct HttpUpstream {
     _runtime: Runtime,
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// Names in lower case, in the order in which they came.
+    /// Names in lower case, in the order of arrival.
     pub(crate) headers: Vec<(String, String)>,
+    /// The path with its query.
+    pub(crate) path: String,
     pub(crate) body: Value,
 }
 
 impl Seen {
-    /// What stands in headers whose names begin like this.
-    pub(crate) fn headers_like(&self, start: &str) -> Vec<(&str, &str)> {
+    /// Returns the headers whose names start with this.
+    pub(crate) fn headers_starting_with(&self, start: &str) -> Vec<(&str, &str)> {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
         headers
@@ -42,9 +44,9 @@ impl Seen {
 #[derive(Default)]
 struct Shared {
     tools: Vec<Value>,
-    /// Whether each tool has a page of its own.
+    /// Each tool is on a page of its own.
     pages: bool,
-    /// By method: what it says in place of a result.
+    /// Method, status, content type and body of responses that replace results.
     replies: Vec<(String, u16, String, String)>,
     seen: Vec<Seen>,
 }
@@ -70,33 +72,33 @@ impl HttpUpstream {
             shared,
             _runtime: runtime,
         };
-        upstream.list(tools);
+        upstream.set_tools(tools);
         upstream
     }
 
-    /// A config around it.
+    /// A configuration with this server.
     pub(crate) fn config(&self) -> Value {
         json!({"mcpServers": {"box": {"url": self.url}}})
     }
 
-    /// Lists these tools from now on.
-    pub(crate) fn list(&self, tools: &Value) {
+    /// Changes the tool list.
+    pub(crate) fn set_tools(&self, tools: &Value) {
         self.shared().tools = tools.as_array().unwrap().clone();
     }
 
-    /// Lists one tool a page.
+    /// Lists one tool per page.
     pub(crate) fn in_pages(self) -> HttpUpstream {
         self.shared().pages = true;
         self
     }
 
-    /// Says this to each request of a method, in place of a result.
-    pub(crate) fn says(&self, method: &str, status: u16, kind: &str, body: &str) {
+    /// Answers each request of a method with this response.
+    pub(crate) fn answers_with(&self, method: &str, status: u16, kind: &str, body: &str) {
         let reply = (method.into(), status, kind.into(), body.into());
         self.shared().replies.insert(0, reply);
     }
 
-    /// The calls of a tool that have come.
+    /// The calls of a tool that have arrived.
     pub(crate) fn calls(&self, tool: &str) -> Vec<Seen> {
         let mut seen = self.shared().seen.clone();
         seen.retain(|seen| {
@@ -105,7 +107,7 @@ impl HttpUpstream {
         seen
     }
 
-    /// The requests of a method that have come.
+    /// The requests of a method that have arrived.
     pub(crate) fn requests(&self, method: &str) -> Vec<Seen> {
         let mut seen = self.shared().seen.clone();
         seen.retain(|seen| seen.body["method"] == method);
@@ -119,6 +121,7 @@ impl HttpUpstream {
 
 async fn mcp(
     State(shared): State<Arc<Mutex<Shared>>>,
+    uri: Uri,
     headers: HeaderMap,
     body: String,
 ) -> Response {
@@ -130,6 +133,7 @@ async fn mcp(
     });
     shared.seen.push(Seen {
         headers: headers.collect(),
+        path: uri.to_string(),
         body: body.clone(),
     });
     let method = body["method"].as_str().unwrap_or_default();

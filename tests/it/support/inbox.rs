@@ -1,6 +1,6 @@
-//! The inbox as its user sees it in the terminal, and its page as a stranger sees it.
+//! Runs the inbox's commands as its user does, and asks for its page as a stranger would.
 //!
-//! It knows the commands and the addresses, and nothing of who may decide.
+//! Who may decide is left to the tests.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,33 +17,33 @@ use serde_json::Value;
 
 use super::{Http, ProxyTest, Pty, Session, eventually, proxy};
 
-/// The terminal of a user whose proxies have this state folder.
+/// Runs commands for a user whose proxies share this state folder.
 pub(crate) struct Terminal {
     state: PathBuf,
 }
 
-/// What a command left behind.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl ProxyTest {
-    /// A proxy that asks as it does where nobody has set anything, at a page of its own.
+    /// A proxy with the default engines and a free port for its page.
     pub(crate) fn with_inbox() -> ProxyTest {
         let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
         test.flags(["--inbox-port", "0"])
     }
 
-    /// Proxies of one user have one folder.
+    /// Uses this state folder, as all proxies of one user do.
     pub(crate) fn state(self, state: &Path) -> ProxyTest {
         self.env("APPROVAL_STATE_DIR", state.to_str().unwrap())
     }
 
-    /// Started, with a client that cannot be asked.
-    pub(crate) fn start_mute(self) -> Session {
+    /// Starts the proxy with a client that does not declare elicitation.
+    pub(crate) fn start_without_elicitation(self) -> Session {
         let mut session = self.start();
         session.handshake_as("2025-06-18", serde_json::json!({}));
         session
@@ -51,27 +51,27 @@ impl ProxyTest {
 }
 
 impl Session {
-    /// The user's terminal, where the proxy has a state folder of its own.
+    /// The terminal for this proxy's own state folder.
     pub(crate) fn terminal(&self) -> Terminal {
         Terminal::at(&self.path("state"))
     }
 
-    /// A call's response says that it ran.
-    pub(crate) fn ran(&mut self, id: u64) {
+    /// Waits for a call's response, which must say that it ran.
+    pub(crate) fn expect_ran(&mut self, id: u64) {
         let response = self.response(id);
         let text = response["result"]["content"][0]["text"].as_str();
         let ran = text.is_some_and(|text| text.ends_with(" ran"));
         assert!(ran, "{response}; its stderr: {}", self.stderr());
     }
 
-    /// Waits until the log has an event.
-    pub(crate) fn log_says(&self, event: &str) {
+    /// Waits until the log has this event.
+    pub(crate) fn wait_for_event(&self, event: &str) {
         let member = format!(r#""event":"{event}""#);
         let log = || std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
         eventually(event, || log().contains(&member));
     }
 
-    /// How many calls of a tool the scripted upstream has read.
+    /// Counts the calls of a tool that the scripted upstream has read.
     pub(crate) fn runs_of(&self, tool: &str) -> usize {
         let recorded = String::from_utf8_lossy(&self.recorded()).into_owned();
         let lines = recorded.lines().map(serde_json::from_str::<Value>);
@@ -87,26 +87,26 @@ impl Terminal {
         Terminal { state }
     }
 
-    /// A command, in the environment of the user's proxies and without a terminal.
+    /// A command with the user's state folder and without a terminal.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        // Whatever runs the tests may have a terminal.
+        // The tests may be run in a terminal.
         let mut command = Command::new("setsid");
         command.arg(proxy()).args(args);
-        self.at_home(&mut command);
+        self.set_environment(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::piped());
         command
     }
 
-    /// The same in a terminal of its own.
+    /// Starts a command in a terminal of its own.
     pub(crate) fn in_terminal(&self, args: &[&str]) -> Pty {
         let mut command = Command::new(proxy());
         command.args(args);
-        self.at_home(&mut command);
+        self.set_environment(&mut command);
         Pty::start(&command)
     }
 
-    fn at_home(&self, command: &mut Command) {
+    fn set_environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("APPROVAL_") {
                 command.env_remove(name);
@@ -116,27 +116,27 @@ impl Terminal {
         command.env("BROWSER", "").env("DISPLAY", "");
     }
 
-    /// `approval-proxy approvals …`, to its end.
-    pub(crate) fn approvals(&self, args: &[&str]) -> Told {
-        self.approvals_fed(args, "")
+    /// Runs `approval-proxy approvals …`.
+    pub(crate) fn approvals(&self, args: &[&str]) -> CommandOutput {
+        self.approvals_with_stdin(args, "")
     }
 
-    /// The same, with something to read at its stdin.
-    pub(crate) fn approvals_fed(&self, args: &[&str], stdin: &str) -> Told {
-        self.fed(&[&["approvals"], args].concat(), stdin)
+    /// Runs `approval-proxy approvals …` with this text on its stdin.
+    pub(crate) fn approvals_with_stdin(&self, args: &[&str], stdin: &str) -> CommandOutput {
+        self.run_with_stdin(&[&["approvals"], args].concat(), stdin)
     }
 
-    /// Any command, to its end, with something to read at its stdin.
-    pub(crate) fn fed(&self, args: &[&str], stdin: &str) -> Told {
+    /// Runs any command with this text on its stdin.
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> CommandOutput {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_owned();
-        // Whoever does not read it does not want it.
-        let fed = thread::spawn(move || pipe.write_all(stdin.as_bytes()));
+        // A command that does not read its stdin closes the pipe: not an error.
+        let writer = thread::spawn(move || pipe.write_all(stdin.as_bytes()));
         let ended = child.wait_with_output().unwrap();
-        let _ = fed.join().unwrap();
+        let _ = writer.join().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        Told {
+        CommandOutput {
             code: ended.status.code(),
             out: text(&ended.stdout),
             err: text(&ended.stderr),
@@ -144,13 +144,13 @@ impl Terminal {
     }
 
     fn json(&self, args: &[&str]) -> Vec<Value> {
-        let told = self.approvals(args);
-        assert_eq!(told.code, Some(0), "{told:?}");
-        serde_json::from_str(&told.out).expect("an array")
+        let output = self.approvals(args);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        serde_json::from_str(&output.out).expect("an array")
     }
 
-    /// What waits, oldest first.
-    pub(crate) fn waiting(&self) -> Vec<Value> {
+    /// Lists the open items, oldest first.
+    pub(crate) fn open_items(&self) -> Vec<Value> {
         self.json(&["list", "--json"])
     }
 
@@ -158,39 +158,39 @@ impl Terminal {
         self.json(&["list", "--history", "--json"])
     }
 
-    /// What waits, once there is as much of it.
-    pub(crate) fn waits(&self, count: usize) -> Vec<Value> {
+    /// Waits until there are this many open items, and returns them.
+    pub(crate) fn wait_for_items(&self, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
-        eventually("items that wait", || {
-            found = self.waiting();
+        eventually("the number of open items", || {
+            found = self.open_items();
             found.len() == count
         });
         found
     }
 
-    /// The id of the one item, once it waits.
-    pub(crate) fn waits_for(&self, tool: &str) -> String {
-        let mut found = self.waits(1);
+    /// Waits until exactly one item is open, for this tool, and returns its id.
+    pub(crate) fn wait_for_item(&self, tool: &str) -> String {
+        let mut found = self.wait_for_items(1);
         let item = found.remove(0);
         assert_eq!(item["tool"], tool, "{item}");
         item["id"].as_str().unwrap().to_owned()
     }
 
-    /// Where an item stands.
+    /// Returns the state of an item.
     pub(crate) fn state_of(&self, id: &str) -> String {
-        let told = self.approvals(&["show", id, "--json"]);
-        assert_eq!(told.code, Some(0), "{told:?}");
-        let item: Value = serde_json::from_str(&told.out).unwrap();
+        let output = self.approvals(&["show", id, "--json"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let item: Value = serde_json::from_str(&output.out).unwrap();
         item["state"].as_str().unwrap().to_owned()
     }
 
-    /// Lets a call run.
+    /// Approves an item.
     pub(crate) fn approve(&self, id: &str) {
-        let told = self.approvals(&["approve", id]);
-        assert_eq!(told.code, Some(0), "{told:?}");
+        let output = self.approvals(&["approve", id]);
+        assert_eq!(output.code, Some(0), "{output:?}");
     }
 
-    /// The folder, as those see it who can write to it.
+    /// Opens the state folder, as any program of this user could.
     pub(crate) fn state_dir(&self) -> StateDir {
         StateDir::open(&self.state).unwrap()
     }
@@ -207,13 +207,13 @@ impl Terminal {
         self.open().logins
     }
 
-    /// What a proxy of this name has while it lives.
+    /// Takes the lease that a running proxy of this name would hold.
     pub(crate) fn lease(&self, proxy: &str) -> Lease {
         self.open().liveness.lease(proxy).unwrap()
     }
 
-    /// Whether a page of this inbox answers there.
-    pub(crate) fn is_page(&self, page: &Http) -> bool {
+    /// Returns true if this inbox's page answers at that address.
+    pub(crate) fn page_answers_at(&self, page: &Http) -> bool {
         let nonce = "0123456789abcdef0123456789abcdef";
         let path = format!("/prove?nonce={nonce}");
         let answer = page.try_get(&path);
@@ -223,29 +223,29 @@ impl Terminal {
     }
 }
 
-/// `approval-proxy inbox`, standing alone.
-pub(crate) struct Standing {
+/// A running `approval-proxy inbox`.
+pub(crate) struct InboxProcess {
     pub(crate) child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    /// Starts it, without a browser.
-    pub(crate) fn inbox(&self, port: &str) -> Standing {
+    /// Starts `approval-proxy inbox` without a browser.
+    pub(crate) fn inbox(&self, port: &str) -> InboxProcess {
         let args = ["inbox", "--no-browser", "--inbox-port", port];
-        Standing::of(self.command(&args))
+        InboxProcess::of(self.command(&args))
     }
 
-    /// Starts it, with this browser.
-    pub(crate) fn inbox_opening(&self, browser: &Path) -> Standing {
+    /// Starts `approval-proxy inbox` with this browser.
+    pub(crate) fn inbox_opening(&self, browser: &Path) -> InboxProcess {
         let mut command = self.command(&["inbox", "--inbox-port", "0"]);
         command.env("BROWSER", browser);
-        Standing::of(command)
+        InboxProcess::of(command)
     }
 }
 
-impl Standing {
-    pub(crate) fn of(mut command: Command) -> Standing {
+impl InboxProcess {
+    pub(crate) fn of(mut command: Command) -> InboxProcess {
         let mut child = command.spawn().unwrap();
         let mut pipe = child.stderr.take().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -256,16 +256,16 @@ impl Standing {
                 seen.lock().unwrap().extend_from_slice(&chunk[..count]);
             }
         });
-        Standing { child, stderr }
+        InboxProcess { child, stderr }
     }
 }
 
-impl Standing {
+impl InboxProcess {
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
 
-    /// Signals it and waits for its end: the exit code, and what it wrote to stdout.
+    /// Sends a signal, waits for the end, and returns the exit code and stdout.
     pub(crate) fn end(&mut self, signal: Signal) -> (Option<i32>, String) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let mut code = None;
@@ -281,15 +281,15 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for InboxProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The inbox's address as it is told, once it is.
-pub(crate) fn told_page(stderr: impl Fn() -> String) -> Http {
+/// Waits until stderr names the page's address, and returns a client for it.
+pub(crate) fn announced_page(stderr: impl Fn() -> String) -> Http {
     const BEFORE: &str = " at http://";
     eventually("the page's address", || stderr().contains(BEFORE));
     let mut address = String::new();

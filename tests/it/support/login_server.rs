@@ -1,6 +1,6 @@
-//! A server behind HTTP that wants a login, and the authorization server that gives its tokens.
+//! An HTTP server that requires a login, and the authorization server that issues its tokens.
 //!
-//! It checks what the specifications have a client do, and counts what it is asked for.
+//! It checks what the specifications require of a client, and counts requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,28 +30,28 @@ struct Shared {
     state: Mutex<Seen>,
 }
 
-/// What it has seen, and how it is to behave.
+/// What the servers have seen, and how they behave.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// Only tool calls need a token.
-    pub(crate) is_half_open: bool,
-    /// Nothing says where to log in.
-    pub(crate) is_silent: bool,
-    /// No token is good.
-    pub(crate) is_deaf: bool,
-    /// People say no.
-    pub(crate) refuses: bool,
+    pub(crate) only_calls_need_login: bool,
+    /// No response says where to log in.
+    pub(crate) names_no_login: bool,
+    /// No token is accepted.
+    pub(crate) refuses_every_token: bool,
+    /// The person denies the login.
+    pub(crate) refuses_logins: bool,
     pub(crate) registrations: u32,
     pub(crate) authorizations: u32,
     pub(crate) refreshes: u32,
-    /// Codes that were exchanged, and those that no login has given.
-    pub(crate) strange_codes: Vec<String>,
-    /// The token that is good now, and the one that gives the next.
+    /// Codes that a client tried to exchange and that no login has issued.
+    pub(crate) unknown_codes: Vec<String>,
+    /// The valid access token, and the refresh token for the next one.
     pub(crate) access: String,
     pub(crate) refresh: String,
-    /// Every token and code there was.
+    /// Every token and code that was issued.
     pub(crate) secrets: Vec<String>,
-    /// Code to challenge and redirect.
+    /// The challenge and redirect URI of each code.
     codes: HashMap<String, (String, String)>,
     count: u32,
     pub(crate) authorization_headers: Vec<String>,
@@ -91,7 +91,7 @@ impl LoginServer {
         self.shared.state.lock().unwrap()
     }
 
-    /// Follows a page to its end, as a browser does: the last status.
+    /// Opens a page and follows its redirects like a browser; returns the last status.
     pub(crate) fn browse(&self, url: &str) -> u16 {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -111,10 +111,10 @@ impl Seen {
 
 async fn resource(State(shared): State<Arc<Shared>>) -> Response {
     let origin = &shared.origin;
-    if shared.state.lock().unwrap().is_silent {
+    if shared.state.lock().unwrap().names_no_login {
         return StatusCode::NOT_FOUND.into_response();
     }
-    told(
+    json_response(
         json!({"resource": format!("{origin}/mcp"), "authorization_servers": [origin],
                 "scopes_supported": ["notes"]}),
     )
@@ -122,10 +122,10 @@ async fn resource(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
     let origin = &shared.origin;
-    if shared.state.lock().unwrap().is_silent {
+    if shared.state.lock().unwrap().names_no_login {
         return StatusCode::NOT_FOUND.into_response();
     }
-    told(json!({
+    json_response(json!({
         "issuer": origin, "authorization_endpoint": format!("{origin}/authorize"),
         "token_endpoint": format!("{origin}/token"), "registration_endpoint": format!("{origin}/register"),
         "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
@@ -134,15 +134,15 @@ async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn register(State(shared): State<Arc<Shared>>, body: String) -> Response {
     let mut seen = shared.state.lock().unwrap();
-    if seen.is_silent {
+    if seen.names_no_login {
         return StatusCode::NOT_FOUND.into_response();
     }
     seen.registrations += 1;
     let asked: Value = serde_json::from_str(&body).unwrap();
-    told(json!({"client_id": "client", "redirect_uris": asked["redirect_uris"]}))
+    json_response(json!({"client_id": "client", "redirect_uris": asked["redirect_uris"]}))
 }
 
-/// Somebody logs in, and is sent back.
+/// Logs the person in at once, and sends the browser back.
 async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     let mut seen = shared.state.lock().unwrap();
     let query = pairs(uri.query().unwrap());
@@ -152,7 +152,7 @@ async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     seen.authorizations += 1;
     let mut back = Url::parse(&query["redirect_uri"]).unwrap();
     back.query_pairs_mut().append_pair("state", &query["state"]);
-    if seen.refuses {
+    if seen.refuses_logins {
         back.query_pairs_mut().append_pair("error", "access_denied");
     } else {
         let code = seen.new_token("code");
@@ -175,7 +175,7 @@ async fn token(State(shared): State<Arc<Shared>>, body: String) -> Response {
     assert_eq!(form["resource"], format!("{}/mcp", shared.origin));
     let is_good = if form["grant_type"] == "authorization_code" {
         let Some((challenge, redirect)) = seen.codes.remove(&form["code"]) else {
-            seen.strange_codes.push(form["code"].clone());
+            seen.unknown_codes.push(form["code"].clone());
             return StatusCode::BAD_REQUEST.into_response();
         };
         let verifier = Sha256::digest(&form["code_verifier"]);
@@ -190,9 +190,9 @@ async fn token(State(shared): State<Arc<Shared>>, body: String) -> Response {
         return (StatusCode::BAD_REQUEST, headers, error).into_response();
     }
     seen.access = seen.new_token("access");
-    // Good once.
+    // A refresh token can be used once.
     seen.refresh = seen.new_token("refresh");
-    told(
+    json_response(
         json!({"access_token": seen.access, "refresh_token": seen.refresh,
                 "token_type": "Bearer", "expires_in": 3600}),
     )
@@ -205,12 +205,12 @@ async fn mcp(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String
         .get(AUTHORIZATION)
         .map(|value| value.to_str().unwrap());
     seen.authorization_headers.extend(given.map(str::to_owned));
-    let needs_token = !seen.is_half_open || message["method"] == "tools/call";
+    let needs_token = !seen.only_calls_need_login || message["method"] == "tools/call";
     let is_good = given.is_some_and(|given| given == format!("Bearer {}", seen.access));
-    let is_good = is_good && !seen.is_deaf;
+    let is_good = is_good && !seen.refuses_every_token;
     if needs_token && !is_good {
         let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", shared.origin);
-        let challenge = match seen.is_silent {
+        let challenge = match seen.names_no_login {
             true => "Bearer".to_owned(),
             false => format!("Bearer resource_metadata=\"{metadata}\""),
         };
@@ -224,14 +224,14 @@ async fn mcp(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String
         _ if message.get("id").is_none() => return StatusCode::ACCEPTED.into_response(),
         _ => json!({}),
     };
-    told(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+    json_response(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
 }
 
 async fn no_stream() -> StatusCode {
     StatusCode::METHOD_NOT_ALLOWED
 }
 
-fn told(body: Value) -> Response {
+fn json_response(body: Value) -> Response {
     ([(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 

@@ -1,6 +1,6 @@
-//! A proxy under test: how it is set up, and the client that speaks with it.
+//! Sets up proxies, clients and servers for the tests.
 //!
-//! Nothing here knows what is right; the tests do.
+//! What is right is decided in the tests, not here.
 
 mod http;
 mod http_upstream;
@@ -17,9 +17,9 @@ pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
 };
 pub(crate) use http_upstream::HttpUpstream;
-pub(crate) use inbox::{Standing, Terminal, told_page};
+pub(crate) use inbox::{InboxProcess, Terminal, announced_page};
 pub(crate) use login_server::LoginServer;
-pub(crate) use odd_server::{Asked, OddServer, plain, response};
+pub(crate) use odd_server::{OddServer, Request, plain_response, response};
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
 pub(crate) use proxy_test::ProxyTest;
 pub(crate) use pty::Pty;

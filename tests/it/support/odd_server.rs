@@ -1,6 +1,6 @@
-//! A server behind HTTP whose answers a test writes byte by byte, since real ones are odd.
+//! An HTTP server whose responses a test writes byte by byte, to imitate odd real servers.
 //!
-//! It keeps what it was sent, and knows how a plain server answers.
+//! It keeps every request, and can respond like an ordinary server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,29 +9,29 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     pub(crate) method: String,
-    /// With its query.
+    /// Path and query.
     pub(crate) path: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
     pub(crate) text: String,
 }
 
-impl Asked {
+impl Request {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The message that it brings.
+    /// The JSON-RPC message in the body.
     pub(crate) fn message(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
-    /// What a plain server answers; `None` for what needs no answer.
+    /// Returns an ordinary server's answer, or `None` if the message needs none.
     pub(crate) fn answer(&self) -> Option<Value> {
         let message = self.message();
         message.get("id")?;
@@ -54,7 +54,7 @@ impl Asked {
     }
 }
 
-/// A response with this head and body, after which the connection closes.
+/// A response after which the connection closes.
 pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
     let mut text = format!("HTTP/1.1 {status} It\r\nconnection: close\r\n");
     for (name, value) in headers {
@@ -63,9 +63,9 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Str
     format!("{text}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// How a plain server responds to a request.
-pub(crate) fn plain(asked: &Asked) -> String {
-    match (&*asked.method, asked.answer()) {
+/// Responds to a request like an ordinary server.
+pub(crate) fn plain_response(request: &Request) -> String {
+    match (&*request.method, request.answer()) {
         ("POST", Some(answer)) => response(
             200,
             &[("content-type", "application/json")],
@@ -79,34 +79,34 @@ pub(crate) fn plain(asked: &Asked) -> String {
 /// The server, on a port of the loopback address.
 pub(crate) struct OddServer {
     pub(crate) port: u16,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl OddServer {
     /// Responds to each request with the bytes that `respond` makes.
-    pub(crate) fn start(respond: impl Fn(&Asked) -> String + Send + Sync + 'static) -> OddServer {
-        OddServer::with_streams(move |asked, mut stream| {
-            let _ = stream.write_all(respond(asked).as_bytes());
+    pub(crate) fn start(respond: impl Fn(&Request) -> String + Send + Sync + 'static) -> OddServer {
+        OddServer::with_streams(move |request, mut stream| {
+            let _ = stream.write_all(respond(request).as_bytes());
         })
     }
 
     /// Hands each request over with its connection.
     pub(crate) fn with_streams(
-        respond: impl Fn(&Asked, TcpStream) + Send + Sync + 'static,
+        respond: impl Fn(&Request, TcpStream) + Send + Sync + 'static,
     ) -> OddServer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (respond, kept) = (Arc::new(respond), Arc::clone(&seen));
-        // Both end with the test's process.
+        // The threads end with the test process.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (respond, kept) = (Arc::clone(&respond), Arc::clone(&kept));
                 thread::spawn(move || {
                     let stream = stream.unwrap();
-                    if let Some(asked) = read(&stream) {
-                        kept.lock().unwrap().push(asked.clone());
-                        respond(&asked, stream);
+                    if let Some(request) = read(&stream) {
+                        kept.lock().unwrap().push(request.clone());
+                        respond(&request, stream);
                     }
                 });
             }
@@ -114,25 +114,30 @@ impl OddServer {
         OddServer { port, seen }
     }
 
-    /// A server of 2024-11-05: a stream at `/sse`, which names where messages go. `line_end` ends its
-    /// lines. Elsewhere it responds with `otherwise`.
+    /// A server of 2024-11-05: its stream at `/sse` names the endpoint for messages. `line_end` ends
+    /// the stream's lines, and `otherwise` responds to all other requests.
     pub(crate) fn of_2024(
         line_end: &'static str,
-        otherwise: impl Fn(&Asked) -> String + Send + Sync + 'static,
+        otherwise: impl Fn(&Request) -> String + Send + Sync + 'static,
     ) -> OddServer {
         OddServer::of_2024_that_answers(line_end, |answer| answer, otherwise)
     }
 
-    /// The same, with answers that are changed on their way.
+    /// The same, but `change` edits each answer.
     pub(crate) fn of_2024_that_answers(
         line_end: &'static str,
         change: impl Fn(Value) -> Value + Send + Sync + 'static,
-        otherwise: impl Fn(&Asked) -> String + Send + Sync + 'static,
+        otherwise: impl Fn(&Request) -> String + Send + Sync + 'static,
     ) -> OddServer {
         let open: Mutex<Option<TcpStream>> = Mutex::default();
-        OddServer::with_streams(move |asked, mut stream| {
-            let path = asked.path.split('?').next().unwrap().trim_end_matches('/');
-            match (&*asked.method, path) {
+        OddServer::with_streams(move |request, mut stream| {
+            let path = request
+                .path
+                .split('?')
+                .next()
+                .unwrap()
+                .trim_end_matches('/');
+            match (&*request.method, path) {
                 ("GET", "/sse") => {
                     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\
                                 content-type: text/event-stream\r\n\r\n";
@@ -142,7 +147,8 @@ impl OddServer {
                 }
                 ("POST", "/messages") => {
                     let _ = stream.write_all(response(202, &[], "Accepted").as_bytes());
-                    if let (Some(answer), Some(open)) = (asked.answer(), &mut *open.lock().unwrap())
+                    if let (Some(answer), Some(open)) =
+                        (request.answer(), &mut *open.lock().unwrap())
                     {
                         let answer = change(answer);
                         let event = format!("event: message{line_end}data: {answer}{line_end}");
@@ -150,7 +156,7 @@ impl OddServer {
                     }
                 }
                 _ => {
-                    let _ = stream.write_all(otherwise(asked).as_bytes());
+                    let _ = stream.write_all(otherwise(request).as_bytes());
                 }
             }
         })
@@ -160,22 +166,22 @@ impl OddServer {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Everything that has come.
-    pub(crate) fn seen(&self) -> Vec<Asked> {
+    /// All requests so far.
+    pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The calls of a tool that have come.
+    /// Counts the calls of a tool.
     pub(crate) fn calls(&self, tool: &str) -> usize {
-        let is_call = |asked: &&Asked| {
-            let message = asked.message();
+        let is_call = |request: &&Request| {
+            let message = request.message();
             message["method"] == "tools/call" && message["params"]["name"] == tool
         };
         self.seen().iter().filter(is_call).count()
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -190,16 +196,16 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut asked = Asked {
+    let mut request = Request {
         method,
         path,
         headers,
         text: String::new(),
     };
-    let length = asked.header("content-length");
+    let length = request.header("content-length");
     let length = length.map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    asked.text = String::from_utf8(body).ok()?;
-    Some(asked)
+    request.text = String::from_utf8(body).ok()?;
+    Some(request)
 }

@@ -1,6 +1,6 @@
-//! Where the programs are that the tests start.
+//! Finds the programs that the tests start.
 //!
-//! It builds the examples only where `cargo test --test it` has not.
+//! Builds the examples if cargo has not, as with `cargo test --test it`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,19 +11,19 @@ pub(crate) fn proxy() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_approval-proxy"))
 }
 
-/// The server that records what it reads.
+/// The server that records its input.
 pub(crate) fn scripted_upstream() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| example("scripted_upstream", "tests/it/support/scripted_upstream.rs"))
 }
 
-/// The real server.
+/// The real example server.
 pub(crate) fn notes_server() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| example("notes_server", "examples/notes_server.rs"))
 }
 
-/// `cargo test` builds all examples, but `cargo test --test it` none.
+/// Returns the path of an example. `cargo test` builds all examples, `cargo test --test it` none.
 fn example(name: &str, source: &str) -> PathBuf {
     let folder = proxy().parent().unwrap().to_owned();
     let program = folder.join("examples").join(name);

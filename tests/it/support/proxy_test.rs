@@ -1,7 +1,8 @@
-//! The set-up of one proxy: a config in a folder of its own, flags, an environment.
+//! Sets up one proxy: a configuration in its own folder, flags, environment variables.
 //!
-//! Running it is `session`'s business.
+//! `session` talks to the running proxy.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -11,14 +12,18 @@ use tempfile::TempDir;
 use super::session::Session;
 use super::{notes_server, proxy, scripted_upstream};
 
-/// Builds a run of the proxy around the scripted upstream, unless told otherwise.
+/// Builder for a run of the proxy, by default around the scripted upstream.
 pub(crate) struct ProxyTest {
     dir: TempDir,
     entry: Value,
     proxy_section: Value,
     config: Option<String>,
+    /// What stands behind `--`, in place of a config.
+    command: Option<Vec<OsString>>,
     flags: Vec<String>,
     env: Vec<(String, String)>,
+    has_own_env: bool,
+    cwd: Option<PathBuf>,
     log: bool,
     shell: Option<String>,
     stdin: Option<Stdio>,
@@ -35,8 +40,11 @@ impl ProxyTest {
             dir,
             proxy_section: json!({}),
             config: None,
+            command: None,
             flags: Vec::new(),
             env: Vec::new(),
+            has_own_env: false,
+            cwd: None,
             log: true,
             shell: None,
             stdin: None,
@@ -45,7 +53,7 @@ impl ProxyTest {
         }
     }
 
-    /// Around the notes server, with its notes in `notes_dir`.
+    /// A proxy around the notes server, with its notes in the test's folder `notes`.
     pub(crate) fn around_notes() -> ProxyTest {
         let mut test = ProxyTest::new();
         test.entry = json!({"command": notes_server(), "args": [test.path("notes")]});
@@ -66,21 +74,21 @@ impl ProxyTest {
         self
     }
 
-    /// Options of the scripted upstream.
+    /// Adds options for the scripted upstream.
     pub(crate) fn upstream<const N: usize>(mut self, options: [&str; N]) -> ProxyTest {
         let args = self.entry["args"].as_array_mut().unwrap();
         args.extend(options.map(|option| json!(option)));
         self
     }
 
-    /// The tools of the scripted upstream; to be changed later at `tools.json`.
+    /// Sets the scripted upstream's tools. A test can change them later in `tools.json`.
     pub(crate) fn tools(self, tools: &Value) -> ProxyTest {
         let file = self.path("tools.json");
         std::fs::write(&file, tools.to_string()).unwrap();
         self.upstream(["--tools", file.to_str().unwrap()])
     }
 
-    /// A member of the server's entry.
+    /// Sets a member of the server's entry.
     pub(crate) fn entry(mut self, key: &str, value: Value) -> ProxyTest {
         self.entry[key] = value;
         self
@@ -90,19 +98,41 @@ impl ProxyTest {
         self.entry("approvalRules", rules)
     }
 
-    /// `approvalProxy`.
+    /// Sets `approvalProxy`.
     pub(crate) fn section(mut self, section: Value) -> ProxyTest {
         self.proxy_section = section;
         self
     }
 
-    /// The text of the config, in place of the one that is built from parts.
+    /// Sets the whole text of the configuration file.
     pub(crate) fn config(mut self, text: impl ToString) -> ProxyTest {
         self.config = Some(text.to_string());
         self
     }
 
-    /// The entry as it would be written, for configs in other forms.
+    /// Guards what this command starts, without a config.
+    pub(crate) fn guarding<T: Into<OsString>>(
+        mut self,
+        command: impl IntoIterator<Item = T>,
+    ) -> ProxyTest {
+        self.command = Some(command.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Guards the scripted upstream without a config, with more arguments for it.
+    pub(crate) fn prefixed(self) -> ProxyTest {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let mut command = vec![text(&self.entry["command"])];
+        command.extend(self.entry["args"].as_array().unwrap().iter().map(text));
+        self.guarding(command)
+    }
+
+    /// Guards no server but that of the flags.
+    pub(crate) fn without_config(self) -> ProxyTest {
+        self.guarding(Vec::<OsString>::new())
+    }
+
+    /// Returns the server's entry, for configurations in other forms.
     pub(crate) fn built_entry(&self) -> Value {
         self.entry.clone()
     }
@@ -112,13 +142,24 @@ impl ProxyTest {
         self
     }
 
-    /// Audit lines go to the state folder and to stderr.
+    /// The proxy gets the variables of this test and no other.
+    pub(crate) fn with_only_this_env(mut self) -> ProxyTest {
+        self.has_own_env = true;
+        self
+    }
+
+    pub(crate) fn cwd(mut self, folder: PathBuf) -> ProxyTest {
+        self.cwd = Some(folder);
+        self
+    }
+
+    /// Starts the proxy without `--audit-log`.
     pub(crate) fn without_log(mut self) -> ProxyTest {
         self.log = false;
         self
     }
 
-    /// A shell runs `before` and then becomes the proxy.
+    /// Starts a shell that runs `before` and then becomes the proxy.
     pub(crate) fn in_shell(mut self, before: &str) -> ProxyTest {
         self.shell = Some(format!("{before} exec \"$0\" \"$@\""));
         self
@@ -162,11 +203,16 @@ impl ProxyTest {
                 shell
             }
         };
-        command.arg("--upstream").arg(config);
+        if self.command.is_none() {
+            command.arg("--upstream").arg(config);
+        }
         if self.log {
             command.arg("--audit-log").arg(self.log_path());
         }
         command.args(&self.flags);
+        if let Some(server) = self.command.as_ref().filter(|server| !server.is_empty()) {
+            command.arg("--").args(server);
+        }
         self.spawn(command)
     }
 
@@ -175,20 +221,33 @@ impl ProxyTest {
             .stdin(self.stdin.take().unwrap_or_else(Stdio::piped))
             .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped());
+        if let Some(folder) = &self.cwd {
+            command.current_dir(folder);
+        }
+        if self.has_own_env {
+            command.env_clear();
+        } else {
+            self.usual_env(&mut command);
+        }
+        command.envs(self.env.iter().cloned());
+        let child = command.spawn().unwrap();
+        Session::new(self.dir, child, self.reads_stderr)
+    }
+
+    fn usual_env(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("APPROVAL_") {
                 command.env_remove(name);
             }
         }
-        // Most tests are about prompts in the client; and none may touch the inbox of whoever runs
-        // them.
+        // Most tests are about prompts in the client, and no test may touch the inbox of the person who
+        // runs them
+        // or depend on that person's configuration.
         command.env("APPROVAL_ENGINES", "elicitation");
         command.env("APPROVAL_STATE_DIR", self.path("state"));
-        // A test's client answers at once, and means a person; `instant` has those that do not.
+        command.env("XDG_CONFIG_HOME", self.path("xdg"));
+        // A test's client answers at once but stands for a person. `instant` tests clients that do not.
         command.env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
         command.env("BROWSER", "").env("DISPLAY", "");
-        command.envs(self.env.iter().cloned());
-        let child = command.spawn().unwrap();
-        Session::new(self.dir, child, self.reads_stderr)
     }
 }

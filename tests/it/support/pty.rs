@@ -1,6 +1,6 @@
-//! A terminal with somebody at it.
+//! A pseudoterminal, and somebody who types and reads there.
 //!
-//! It types and reads, and knows nothing of what runs there.
+//! It does not know which program runs in it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,11 +13,11 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use super::eventually;
 
-/// A terminal, and a program that it belongs to.
+/// A terminal and the program that runs in it.
 pub(crate) struct Pty {
-    /// What is typed goes here.
+    /// Our end: typed keys go in here.
     keys: File,
-    /// The program's end, of which only the modes are looked at.
+    /// The program's end. We only read its modes.
     line: File,
     shown: Arc<Mutex<Vec<u8>>>,
     child: Child,
@@ -35,7 +35,7 @@ impl Pty {
             options.read(true).write(true).open(name.to_str().unwrap())
         };
         let line = open().unwrap();
-        // Only in a session of its own can a program have it for its own terminal.
+        // A program can make it its controlling terminal only in a session of its own.
         let mut started = Command::new("setsid");
         started
             .args(["--ctty", "--wait"])
@@ -70,7 +70,7 @@ impl Pty {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that has been shown.
+    /// Everything that was shown so far.
     pub(crate) fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
@@ -79,13 +79,13 @@ impl Pty {
         eventually(text, || self.shown().contains(text));
     }
 
-    /// Whether what is typed is shown.
+    /// Returns true if the terminal shows what is typed.
     pub(crate) fn echoes(&self) -> bool {
         let modes = tcgetattr(&self.line).unwrap().local_modes;
         modes.contains(LocalModes::ECHO)
     }
 
-    /// What the program ends with.
+    /// Waits for the end and returns the exit code.
     pub(crate) fn exit(&mut self) -> Option<i32> {
         let mut code = None;
         eventually("the program ends", || {

@@ -1,5 +1,5 @@
-//! A server behind HTTP that can be restarted: it forgets its sessions, may list other tools, and may be
-//! away for a while. It speaks streamable HTTP at `/mcp` and HTTP+SSE at `/sse`.
+//! An HTTP server that can restart: it forgets its sessions, may change its tools, and may be away for a
+//! while. It speaks streamable HTTP at `/mcp` and HTTP+SSE at `/sse`.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -23,24 +23,24 @@ use tokio::sync::mpsc;
 pub(crate) struct RestartingServer {
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
-    /// What serves; none while it is away.
+    /// Serves requests; `None` while the server is away.
     runtime: Mutex<Option<Runtime>>,
 }
 
 struct Shared {
     tools: Value,
-    /// The sessions that it knows; of HTTP+SSE, with their streams.
+    /// The known sessions; those of HTTP+SSE have their stream.
     sessions: Vec<(String, Option<mpsc::Sender<Bytes>>)>,
-    /// Those whose streams stay open.
+    /// Forgotten sessions whose streams stay open.
     forgotten: Vec<(String, Option<mpsc::Sender<Bytes>>)>,
     forgets: bool,
     refuses_calls: bool,
     begun: usize,
-    /// How it answers a request in a session that it does not know.
+    /// The response to a request in an unknown session.
     unknown: (u16, &'static str),
-    /// Whether it breaks off the response to a call that it has run.
+    /// Breaks off the response to each call after running it.
     breaks_off: bool,
-    /// Every request, by method, and the session that it came in.
+    /// The method and session of every request.
     requests: Vec<(String, String)>,
     ran: Vec<String>,
 }
@@ -87,7 +87,7 @@ impl RestartingServer {
         *self.runtime.lock().unwrap() = Some(runtime);
     }
 
-    /// A config around `/mcp` or `/sse`.
+    /// A configuration with this server's `/mcp` or `/sse`.
     pub(crate) fn config(&self, path: &str) -> Value {
         let kind = if path == "/sse" { "sse" } else { "http" };
         let url = format!("http://{}{path}", self.address);
@@ -99,43 +99,43 @@ impl RestartingServer {
         self.shared().sessions.clear();
     }
 
-    /// The same, and lists these tools from now on.
+    /// Restarts with other tools.
     pub(crate) fn restart_with(&self, tools: Value) {
         let mut shared = self.shared();
         shared.sessions.clear();
         shared.tools = tools;
     }
 
-    /// Answers requests in unknown sessions like this from now on.
-    pub(crate) fn says_of_unknown_sessions(&self, status: u16, body: &'static str) {
+    /// Sets the response to requests in unknown sessions.
+    pub(crate) fn answers_unknown_sessions_with(&self, status: u16, body: &'static str) {
         self.shared().unknown = (status, body);
     }
 
-    /// Knows no session any more, and yet leaves the streams open.
+    /// Forgets its sessions but leaves their streams open.
     pub(crate) fn forgets_but_keeps_streams(&self) {
         let mut shared = self.shared();
         let forgotten = std::mem::take(&mut shared.sessions);
         shared.forgotten.extend(forgotten);
     }
 
-    /// Forgets each session as soon as it has begun.
+    /// Forgets each session as soon as it has started.
     pub(crate) fn forgets_each_session(&self) {
         let mut shared = self.shared();
         shared.sessions.clear();
         shared.forgets = true;
     }
 
-    /// Answers every call with a 400 that is about the call.
+    /// Answers every call with a 400 about the call itself.
     pub(crate) fn refuses_calls(&self) {
         self.shared().refuses_calls = true;
     }
 
-    /// Breaks off the response to each call, having run it.
+    /// Breaks off the response to each call after running it.
     pub(crate) fn breaks_off(&self) {
         self.shared().breaks_off = true;
     }
 
-    /// Goes away: nobody can connect until [`RestartingServer::comes_back`].
+    /// Stops accepting connections until [`RestartingServer::comes_back`].
     pub(crate) fn goes_away(&self) {
         self.restart();
         drop(self.runtime.lock().unwrap().take());
@@ -150,7 +150,7 @@ impl RestartingServer {
         self.shared().ran.clone()
     }
 
-    /// How many requests of a method have come.
+    /// Counts the requests of a method.
     pub(crate) fn count(&self, method: &str) -> usize {
         let shared = self.shared();
         let requests = shared.requests.iter();

@@ -1,6 +1,6 @@
-//! An MCP server for the tests: it records every byte that it reads, and misbehaves on demand.
+//! An MCP server for the tests: it records every byte of its input, and misbehaves on demand.
 //!
-//! It is an example only so that cargo builds it beside the tests; it guards and shows nothing.
+//! It is a cargo example only so that cargo builds it with the tests.
 //!
 //! ```text
 //! scripted_upstream RECORD [--stay] [--exit CODE] [--first-say TEXT] [--tools FILE] [--pages]
@@ -8,8 +8,8 @@
 //!                          [--text-ids refuse|ignore|zero|null]
 //! ```
 //!
-//! The method `script`, as a request or a notification, makes it do what `params.do` says; see
-//! [`Server::act`]. Tool calls are answered with their arguments; see [`Server::call`].
+//! The method `script`, as a request or a notification, makes it do what `params.do` says
+//! ([`Server::act`]). It answers tool calls with their arguments ([`Server::call`]).
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@
     clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::zombie_processes,
-    reason = "a test helper: what goes wrong here is to be loud"
+    reason = "a test helper: errors must be loud"
 )]
 
 use std::fs::{self, File, OpenOptions};
@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
-    // Whatever a test forgets, this does not outlive it for long.
+    // A watchdog, in case a test forgets to stop this server.
     thread::spawn(|| {
         thread::sleep(Duration::from_secs(90));
         exit(99);
@@ -60,26 +60,26 @@ fn main() -> ExitCode {
 
 #[derive(Default)]
 struct Options {
-    /// Where every byte of stdin goes.
+    /// The file for every byte of stdin.
     record: String,
     /// Ignores the end of stdin.
     stay: bool,
-    /// Ends at once with this code.
+    /// Exits at once with this code.
     exit: Option<u8>,
     /// Written before anything is read.
     first_say: Option<String>,
-    /// A file with the array of tools, read anew for each `tools/list`.
+    /// A file with the array of tools, read again for each `tools/list`.
     tools: Option<String>,
-    /// Lists one tool a page.
+    /// Lists one tool per page.
     pages: bool,
-    /// `hang`, `error` or `late`, by six seconds: how `tools/list` fails.
+    /// How `tools/list` fails: `hang`, `error`, or `late` (by six seconds).
     list: Option<String>,
-    /// `error` or `empty`: how only the first `tools/list` fails.
+    /// How the first `tools/list` fails: `error` or `empty`.
     first_list: Option<String>,
-    /// What becomes of requests whose id is a text: `refuse` them with an error to nobody, `ignore`
-    /// them, or answer them as `zero` or `null`.
+    /// What to do with requests whose id is a string: `refuse` them with an error under the id null,
+    /// `ignore` them, or answer them under the id 0 (`zero`) or null (`null`).
     text_ids: Option<String>,
-    /// A file whose text goes into the answer of each call.
+    /// A file whose text is part of the answer to each call.
     show: Option<String>,
 }
 
@@ -148,7 +148,7 @@ impl Server {
                 Ok(0) | Err(_) => return,
                 Ok(count) => count,
             };
-            // Recorded before it is answered: who has the answer may rely on the record.
+            // Record first: a test that has the answer may rely on the record.
             self.record.write_all(&chunk[..count]).expect("the record");
             let mut rest = &chunk[..count];
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -197,7 +197,7 @@ impl Server {
                 true => &Value::Null,
                 false => id,
             };
-            // In the order of members that most servers write.
+            // Most servers write the members in this order.
             say(&format!(
                 "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n"
             ));
@@ -261,7 +261,7 @@ impl Server {
                 let text = "b".repeat(usize::try_from(bytes).expect("a size"));
                 let result = json!({"content": [{"type": "text", "text": text}]});
                 if let Some(id) = arguments.get("sorted_for") {
-                    // As serde_json's maps, Go's and Swift's write it: the id in front.
+                    // serde_json's maps, Go and Swift sort the members, so the id comes first.
                     say_message(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
                     return None;
                 }
@@ -278,7 +278,7 @@ impl Server {
         }))
     }
 
-    /// Does what `params.do` says, and answers unless that is pointless.
+    /// Does what `params.do` says, and answers if it still can.
     fn act(&self, params: &Value) -> Option<Value> {
         let text = params["text"].as_str().unwrap_or_default();
         match params["do"].as_str().expect("what to do") {
@@ -298,7 +298,7 @@ impl Server {
             "close_stdin" => {
                 let null = File::open("/dev/null").expect("/dev/null");
                 rustix::stdio::dup2_stdin(&null).expect("stdin can be replaced");
-                // Not even a server that closes its stdin need end by that.
+                // A server that closes its stdin may keep running.
                 say_message(&json!({"jsonrpc": "2.0", "method": "notifications/closed"}));
                 park();
             }
@@ -316,7 +316,7 @@ impl Server {
             }
             "grandchild" => {
                 let script = "trap '' TERM; while :; do sleep 0.2; done";
-                // It holds the pipes of its parent.
+                // It keeps its parent's pipes open.
                 let grandchild = Command::new("sh")
                     .args(["-c", script])
                     .stdin(Stdio::inherit())
@@ -350,7 +350,7 @@ fn say(text: &str) {
 
 fn say_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
-    // Who is not heard any more ends with its stdin.
+    // If nobody reads stdout any more, the server ends when its stdin closes.
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 

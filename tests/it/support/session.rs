@@ -1,6 +1,6 @@
-//! A running proxy and the client that speaks with it, a line at a time, never without a deadline.
+//! A running proxy and its client, which exchange lines. Every wait has a deadline.
 //!
-//! It knows JSON-RPC and the words of MCP, and nothing of approvals but how to answer a prompt.
+//! It knows JSON-RPC and MCP; all it knows about approvals is how to answer a prompt.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -14,20 +14,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Nothing that a test waits for takes nearly as long.
+/// Much longer than anything that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running proxy.
 pub(crate) struct Session {
-    /// Last to go: the proxy and its upstream may still write there.
+    /// The configuration, the log and what the upstream records.
     dir: TempDir,
     child: Child,
     pub(crate) stdin: Option<ChildStdin>,
-    /// Until something reads from it.
+    /// `None` once a thread reads from it.
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) unread_stderr: Option<ChildStderr>,
     lines: Option<Receiver<Vec<u8>>>,
-    /// Messages that came before the one that a test waited for.
+    /// Messages that arrived while the test waited for another one.
     skipped: Vec<Value>,
     stderr: Arc<Mutex<Vec<u8>>>,
     next_id: u64,
@@ -81,7 +81,7 @@ impl Session {
     pub(crate) fn request(&mut self, method: &str, params: Value) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
-        // In the order of members that most clients write.
+        // Most clients write the members in this order.
         self.send(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
         ));
@@ -93,7 +93,7 @@ impl Session {
         self.request("tools/call", json!({"name": tool, "arguments": arguments}))
     }
 
-    /// The handshake of a client that can be asked, in 2025-06-18.
+    /// Does the handshake of 2025-06-18 as a client that can be asked.
     pub(crate) fn handshake(&mut self) {
         self.handshake_as("2025-06-18", json!({"elicitation": {}}));
     }
@@ -109,14 +109,14 @@ impl Session {
         self.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
 
-    /// The handshake is done, and whatever was sent before has been read by the upstream: the
-    /// answer to a request that goes the same way is here.
+    /// Sends a ping and waits for its answer. By then the upstream has read everything that was sent
+    /// before.
     pub(crate) fn sync(&mut self) {
         let id = self.request("ping", json!({}));
         self.response(id);
     }
 
-    /// Has the scripted upstream do something, and waits until it has.
+    /// Makes the scripted upstream do something, and waits until it is done.
     pub(crate) fn script(&mut self, params: Value) -> Value {
         let id = self.request("script", params);
         self.response(id)["result"].clone()
@@ -128,7 +128,7 @@ impl Session {
 
     // What the client reads.
 
-    /// The next line as it came, newline included; `None` at the end.
+    /// Returns the next line with its newline, or `None` at the end.
     pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
         if let Some(stdout) = self.stdout.take() {
             let (sender, lines) = channel();
@@ -146,14 +146,14 @@ impl Session {
         match self.lines.as_ref().unwrap().recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line in time; {}", self.told()),
+            Err(RecvTimeoutError::Timeout) => panic!("no line in time; {}", self.context()),
         }
     }
 
-    /// The next line as a message; every line on stdout is one.
+    /// Returns the next line as a message. Every line on stdout must be one.
     pub(crate) fn next(&mut self) -> Value {
         let Some(line) = self.next_line() else {
-            panic!("the proxy closed stdout; {}", self.told());
+            panic!("the proxy closed stdout; {}", self.context());
         };
         let message: Value = serde_json::from_slice(&line)
             .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&line)));
@@ -161,7 +161,7 @@ impl Session {
         message
     }
 
-    /// The first message that `wanted` is true for; the others are kept.
+    /// Returns the first message that `wanted` accepts, and keeps the others.
     pub(crate) fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         if let Some(at) = self.skipped.iter().position(&wanted) {
             return self.skipped.remove(at);
@@ -175,34 +175,34 @@ impl Session {
         }
     }
 
-    /// The response to a request of the client's.
+    /// Waits for the response to a request of the client.
     pub(crate) fn response(&mut self, id: impl Into<Value>) -> Value {
         let id = id.into();
         self.find(|message| message["id"] == id && message.get("method").is_none())
     }
 
-    /// The next message with this method.
+    /// Waits for the next message with this method.
     pub(crate) fn message(&mut self, method: &str) -> Value {
         self.find(|message| message["method"] == method)
     }
 
-    /// The next prompt.
+    /// Waits for the next prompt.
     pub(crate) fn prompt(&mut self) -> Value {
         self.message("elicitation/create")
     }
 
-    /// Whether a prompt is among what came before the last thing that was waited for.
+    /// Returns true if a prompt is among the skipped messages.
     pub(crate) fn was_prompted(&self) -> bool {
         let mut skipped = self.skipped.iter();
         skipped.any(|message| message["method"] == "elicitation/create")
     }
 
-    /// What came and was not waited for.
+    /// Takes the messages that no test has waited for.
     pub(crate) fn take_skipped(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.skipped)
     }
 
-    /// Everything up to the end of stdout.
+    /// Reads all messages up to the end of stdout.
     pub(crate) fn rest(&mut self) -> Vec<Value> {
         let mut messages = self.take_skipped();
         while let Some(line) = self.next_line() {
@@ -223,7 +223,7 @@ impl Session {
         prompt
     }
 
-    /// A call that passes without a question: its result.
+    /// Makes a call that must pass without a question, and returns its result.
     pub(crate) fn passes(&mut self, tool: &str, arguments: Value) -> Value {
         let id = self.call(tool, arguments);
         let response = self.response(id);
@@ -233,7 +233,7 @@ impl Session {
         response["result"].clone()
     }
 
-    /// A call that is refused without a question: the text of the refusal.
+    /// Makes a call that must be refused without a question, and returns the text of the refusal.
     pub(crate) fn is_refused(&mut self, tool: &str, arguments: Value) -> String {
         let id = self.call(tool, arguments);
         let text = self.refusal(id);
@@ -241,7 +241,7 @@ impl Session {
         text
     }
 
-    /// The text of a refusal: an ordinary result with `isError` and one text.
+    /// Waits for a refusal, an ordinary result with `isError` and one text block, and returns the text.
     pub(crate) fn refusal(&mut self, id: u64) -> String {
         let response = self.response(id);
         let result = &response["result"];
@@ -251,13 +251,13 @@ impl Session {
         result["content"][0]["text"].as_str().unwrap().to_owned()
     }
 
-    // What else is seen of it.
+    // What else a test can see.
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Every byte that the scripted upstream has read.
+    /// Returns every byte that the scripted upstream has read.
     pub(crate) fn recorded(&self) -> Vec<u8> {
         std::fs::read(self.path("record")).unwrap_or_default()
     }
@@ -267,7 +267,7 @@ impl Session {
         memchr::memmem::find(&recorded, text.as_bytes()).is_some()
     }
 
-    /// The lines of the audit log.
+    /// Returns the records of the audit log.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "a torn line");
@@ -276,14 +276,14 @@ impl Session {
             .collect()
     }
 
-    /// The decisions among them.
+    /// Returns the records of decisions.
     pub(crate) fn decisions(&self) -> Vec<Value> {
         let mut lines = self.log();
         lines.retain(|line| line.get("decision").is_some());
         lines
     }
 
-    /// The one decision about a tool.
+    /// Returns the only decision about a tool.
     pub(crate) fn decision(&self, tool: &str) -> Value {
         let mut lines = self.decisions();
         lines.retain(|line| line["tool"] == tool);
@@ -311,43 +311,43 @@ impl Session {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for the end: its exit code and how long it took.
+    /// Waits for the end, and returns the exit code and how long that took.
     pub(crate) fn exit(&mut self) -> (i32, Duration) {
         let start = Instant::now();
         let code = wait_for_exit(&mut self.child).unwrap_or_else(|| {
-            panic!("the proxy does not end; {}", self.told());
+            panic!("the proxy does not end; {}", self.context());
         });
         (code, start.elapsed())
     }
 
-    /// Closes stdin and expects the ordinary end.
+    /// Closes stdin and expects exit code 0.
     pub(crate) fn finish(mut self) {
         self.close_stdin();
         let (code, _) = self.exit();
-        assert_eq!(code, 0, "{}", self.told());
+        assert_eq!(code, 0, "{}", self.context());
         let stderr = self.stderr();
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
 
-    fn told(&self) -> String {
+    fn context(&self) -> String {
         format!("skipped: {:?}; its stderr: {}", self.skipped, self.stderr())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The upstream ends with its stdin, or by its own watchdog.
+        // The upstream ends when its stdin closes, or by its own watchdog.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a human's yes looks like.
+/// A person's yes.
 pub(crate) fn approval() -> Value {
     json!({"action": "accept", "content": {"approved": true}})
 }
 
-/// The exit code, negative for a signal; `None` past the deadline.
+/// Returns the exit code, negative for a signal, or `None` after the deadline.
 fn wait_for_exit(child: &mut Child) -> Option<i32> {
     use std::os::unix::process::ExitStatusExt;
     let start = Instant::now();
@@ -360,7 +360,7 @@ fn wait_for_exit(child: &mut Child) -> Option<i32> {
     None
 }
 
-/// Polls until `is_so`, with a deadline.
+/// Polls until `is_so` returns true, with a deadline.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -369,10 +369,10 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether there is a process that has not ended.
+/// Returns true if the process exists and is not a zombie.
 pub(crate) fn is_running(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // "pid (name) state …"; what waits to be reaped has ended.
+    // The file has "pid (name) state …"; a process that waits to be reaped has ended.
     let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     !state.is_empty() && !state.starts_with('Z') && !state.starts_with('X')
 }

@@ -94,7 +94,8 @@ impl Scene {
         let key = KEY;
         let item = id.to_owned();
         session.send(handle, ToEngine::Resume(Resume::Mark { item, key }));
-        // Nobody can resume an item that its session still has, so this changes nothing. Its answer comes after the rest.
+        // Nobody can resume an item that its session still has, so this changes nothing. Its answer comes after the
+        // rest.
         assert_eq!(session.find(handle, KEY, "x").await, None);
         session
     }

@@ -1,4 +1,6 @@
 //! Limits how often each source may try something: a burst, then one try per interval.
+//!
+//! `decide` limits wrong passphrases with it, `login` wrong login links. `mod.rs` has the numbers.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,6 +1,6 @@
 //! The queue of passphrase attempts. Only one runs at a time, because each takes 64 MiB and a processor.
 //!
-//! `bucket` limits how often a session may try.
+//! `decide` limits how often a session may try.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};

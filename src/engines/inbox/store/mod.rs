@@ -39,16 +39,16 @@ pub const DISREGARDED: &str = "A verdict on this call did not count: it was not 
 
 /// Questions and verdicts that many proxies share.
 ///
-/// A proxy takes a [`Lease`] before it asks, and keeps it. The next [`sweep`](ApprovalRequests::sweep) closes the items of
-/// proxies without a lease, unless another proxy may [resume](ApprovalRequests::resume) them. Once an item no longer
+/// A proxy takes a [`Lease`] before it asks, and keeps it. The next [`sweep`](ApprovalRequests::sweep) closes the items
+/// of proxies without a lease, unless another proxy may [resume](ApprovalRequests::resume) them. Once an item no longer
 /// waits, its entry contains the call only as the audit log would.
 ///
 /// When a method returns, its change is durable, and every other user of the same store sees it. Times are milliseconds
 /// since 1970, UTC; no method compares them with a clock. One thread at a time uses an implementation, and its methods
 /// block.
 pub trait ApprovalRequests: Send {
-    /// Adds an item of a proxy to the inbox, as waiting. Also does a small part of a [`sweep`](ApprovalRequests::sweep),
-    /// because nobody sweeps while no process serves a page.
+    /// Adds an item of a proxy to the inbox, as waiting. Also does a small part of a
+    /// [`sweep`](ApprovalRequests::sweep), because nobody sweeps while no process serves a page.
     ///
     /// # Errors
     /// Like every method of this trait: [`StoreError`]. Also `Full` if [`MAX_WAITING`] items wait.
@@ -74,8 +74,8 @@ pub trait ApprovalRequests: Send {
     /// Returns the verdicts about a proxy's items that it has not taken yet. Returns each only once.
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError>;
 
-    /// Confirms the verdicts that a proxy has taken, and forgets what was kept in case they did not count. The proxy must
-    /// [reopen](ApprovalRequests::reopen) first those that do not count.
+    /// Confirms the verdicts that a proxy has taken, and forgets what was kept in case they did not count. The proxy
+    /// must [reopen](ApprovalRequests::reopen) first those that do not count.
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
     /// Lets another proxy [resume](ApprovalRequests::resume) the item with this key, once its owner has left it or has
@@ -99,8 +99,8 @@ pub trait ApprovalRequests: Send {
     fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError>;
 
     /// Ends this proxy's ownership of the item. A marked item, and its verdict if there is one, waits for another proxy
-    /// until its parked time is over; any other item is [closed](ApprovalRequests::close) as withdrawn. Ignores items of
-    /// other proxies.
+    /// until its parked time is over; any other item is [closed](ApprovalRequests::close) as withdrawn. Ignores items
+    /// of other proxies.
     fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError>;
 
     /// Adds decisions made through other engines to the history, with their calls as for any item that no longer waits.
@@ -108,8 +108,8 @@ pub trait ApprovalRequests: Send {
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
 
     /// Returns true if another user of the store has changed it since the last call that returned true, or since it was
-    /// opened. Waits for a change, at most `longest`, or until `interrupt` is readable. Returns at most a few hundredths
-    /// of a second after a change. Cheap if `longest` is zero.
+    /// opened. Waits for a change, at most `longest`, or until `interrupt` is readable. Returns at most a few
+    /// hundredths of a second after a change. Cheap if `longest` is zero.
     ///
     /// May return true although nothing visible has changed.
     fn changed(

@@ -40,8 +40,8 @@ pub fn open(dir: &StateDir, redaction: &Redaction) -> Result<Store, StoreError> 
     })
 }
 
-/// Returns false if no proxy can [resume](ApprovalRequests::resume) any item of the folder's store. Opens nothing: checks
-/// only whether one file exists.
+/// Returns false if no proxy can [resume](ApprovalRequests::resume) any item of the folder's store. Opens nothing:
+/// checks only whether one file exists.
 #[must_use]
 pub fn may_resume(folder: &Path) -> bool {
     sqlite::is_flagged(folder)

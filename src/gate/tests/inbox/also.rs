@@ -39,16 +39,17 @@ fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
 }
 
 fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
-    let told = std::mem::take(&mut scene.inbox).into_iter();
-    told.filter_map(|told| match told {
-        ToEngine::Close { item, how } => Some((item, how)),
-        ToEngine::Ask { .. }
-        | ToEngine::OpenBrowser { .. }
-        | ToEngine::Park { .. }
-        | ToEngine::Decided(_)
-        | ToEngine::Resume(_) => None,
-    })
-    .collect()
+    let received = std::mem::take(&mut scene.inbox).into_iter();
+    received
+        .filter_map(|received| match received {
+            ToEngine::Close { item, how } => Some((item, how)),
+            ToEngine::Ask { .. }
+            | ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Decided(_)
+            | ToEngine::Resume(_) => None,
+        })
+        .collect()
 }
 
 #[test]
@@ -114,12 +115,12 @@ fn both_end_with_the_deadline_and_with_the_call() {
 fn when_the_inbox_fails_the_prompt_stays_and_nobody_is_sent_to_the_item() {
     let mut scene = scene(|_| {});
     let (prompt, item) = asked(&mut scene);
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:1/".to_owned(),
     });
     scene.expect_nothing();
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: item.id,
         failure: crate::gate::Failure::unreachable("full"),
     });
@@ -160,21 +161,22 @@ fn a_call_shown_in_full_or_without_an_inbox_is_asked_about_only_in_the_client() 
 }
 
 /// What the inbox receives without a person's doing.
-fn told(scene: &mut Scene) -> Vec<&'static str> {
-    let told = std::mem::take(&mut scene.inbox).into_iter();
-    told.map(|told| match told {
-        ToEngine::Ask {
-            opens_browser: true,
-            ..
-        } => "ask and open",
-        ToEngine::Ask { .. } => "ask",
-        ToEngine::OpenBrowser { .. } => "open",
-        ToEngine::Park { .. } => "park",
-        ToEngine::Close { .. } => "close",
-        ToEngine::Decided(_) => "decided",
-        ToEngine::Resume(_) => "resume",
-    })
-    .collect()
+fn received(scene: &mut Scene) -> Vec<&'static str> {
+    let received = std::mem::take(&mut scene.inbox).into_iter();
+    received
+        .map(|received| match received {
+            ToEngine::Ask {
+                opens_browser: true,
+                ..
+            } => "ask and open",
+            ToEngine::Ask { .. } => "ask",
+            ToEngine::OpenBrowser { .. } => "open",
+            ToEngine::Park { .. } => "park",
+            ToEngine::Close { .. } => "close",
+            ToEngine::Decided(_) => "decided",
+            ToEngine::Resume(_) => "resume",
+        })
+        .collect()
 }
 
 // contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
@@ -190,21 +192,21 @@ fn a_silent_clients_question_is_listed_in_the_inbox_and_later_a_browser_opens() 
     let prompt = scene.expect_prompt();
     scene.client_reads_all();
     scene.advance(secs(4));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.advance(secs(1));
     let Some(ToEngine::Ask { item: listed, .. }) = scene.inbox.front().cloned() else {
         panic!("{:?}", scene.inbox);
     };
-    assert_eq!(told(&mut scene), ["ask"]);
+    assert_eq!(received(&mut scene), ["ask"]);
     scene.advance(secs(24));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.advance(secs(1));
-    assert_eq!(told(&mut scene), ["open"]);
+    assert_eq!(received(&mut scene), ["open"]);
     scene.advance(secs(1_000));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.approve(&prompt);
     scene.expect_forwarded(1);
-    assert_eq!(told(&mut scene), ["close"]);
+    assert_eq!(received(&mut scene), ["close"]);
     // The history has one row for both.
     let (row, _, engine) = scene.history.remove(0).into_parts();
     assert_eq!((row.id, engine), (listed.id, "elicitation"));
@@ -238,7 +240,7 @@ fn silence_lists_nothing_if_turned_off_or_without_an_inbox() {
         scene.client_calls(1, "delete_user", json!({}));
         scene.expect_prompt();
         scene.advance(secs(1_000));
-        assert!(told(&mut scene).is_empty());
+        assert!(received(&mut scene).is_empty());
     }
 }
 

@@ -29,14 +29,14 @@ fn denied(scene: &mut Scene, id: u64) {
 /// The call is made again and refused without asking. Returns the item that can lift that.
 fn refused_again(scene: &mut Scene, id: u64) -> Item {
     scene.client_calls(id, "delete_user", json!({"id": 7}));
-    let told = scene.inbox.pop_front();
+    let received = scene.inbox.pop_front();
     let Some(ToEngine::Ask {
         engine: _,
         item,
         opens_browser: false,
-    }) = told
+    }) = received
     else {
-        panic!("{told:?}");
+        panic!("{received:?}");
     };
     assert!(matches!(
         scene.inbox.pop_front(),

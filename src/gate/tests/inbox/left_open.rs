@@ -288,7 +288,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let mut scene = Scene::set(chain).handshake("2025-11-25", urls.clone());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -303,7 +303,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let call = stateless_with(1, "delete_user", json!({"id": 7}), urls);
     says(&mut scene, &call);
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });
@@ -334,7 +334,7 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open() {
     let item = scene.expect_item();
     expect_parked(&mut scene, &item);
     says(&mut scene, &call(3));
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:8766/item/x".to_owned(),
     });

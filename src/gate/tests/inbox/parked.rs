@@ -27,13 +27,13 @@ fn a_parked_question_lets_the_same_call_run_once() {
     let item = scene.expect_item();
     // Cleaning up the inbox must not treat it as expired before it is parked.
     assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
-    let told = until_parked(&mut scene, 1);
+    let received = until_parked(&mut scene, 1);
     let whole = format!(
         "The call to tool \"delete_user\" was not run yet: it is waiting for approval as item {} in the \
          approval inbox. Once a person has approved it, the same call will run when it is made again.",
         item.id
     );
-    assert_eq!(told, whole);
+    assert_eq!(received, whole);
     scene.expect_logged("timeout", false);
     let parked = scene.inbox.pop_front();
     assert!(

@@ -228,7 +228,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
                     let item = item.id.clone();
-                    self.scene.inbox_tells(FromEngine::Listed { item, url });
+                    self.scene.inbox_sends(FromEngine::Listed { item, url });
                 }
             }
             Step::Retry {
@@ -252,7 +252,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let item = item.id.clone();
                     let why = "full".to_owned();
-                    self.scene.inbox_tells(FromEngine::Failed {
+                    self.scene.inbox_sends(FromEngine::Failed {
                         item,
                         failure: crate::gate::Failure::unreachable(why),
                     });
@@ -333,10 +333,11 @@ impl World {
     /// contract.md, "Clients that answer for themselves": how a call ends if the client's answer
     /// counts and is no yes.
     fn expect_right_end(&mut self, id: &Value, answer: Answer, took: Duration) {
-        let told = self.scene.client.back();
-        let told: Value = told.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
-        let told = told["result"]["content"][0]["text"].as_str();
-        let told = told.unwrap_or_default().to_owned();
+        let received = self.scene.client.back();
+        let received: Value =
+            received.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        let received = received["result"]["content"][0]["text"].as_str();
+        let received = received.unwrap_or_default().to_owned();
         let line = self.scene.decisions().into_iter().last().cloned();
         let line = line.filter(|line| line["request_id"] == *id);
         let decision = line.as_ref().map(|line| line["decision"].as_str().unwrap());
@@ -345,27 +346,30 @@ impl World {
             Answer::No | Answer::Dismissed if is_instant => {
                 let is_no = matches!(answer, Answer::No);
                 let decided = if is_no { "denied" } else { "cancelled" };
-                assert_eq!(decision, Some(decided), "{told}");
-                assert!(told.contains("faster than a person can read"), "{told}");
+                assert_eq!(decision, Some(decided), "{received}");
+                assert!(
+                    received.contains("faster than a person can read"),
+                    "{received}"
+                );
                 let left: Vec<&ToEngine> = self.scene.inbox.iter().rev().take(2).collect();
                 let [
                     ToEngine::Park { item, .. },
                     ToEngine::Ask { item: asked, .. },
                 ] = left[..]
                 else {
-                    panic!("{told} leaves {left:?}");
+                    panic!("{received} leaves {left:?}");
                 };
-                assert!(*item == asked.id && told.contains(item), "{told}");
+                assert!(*item == asked.id && received.contains(item), "{received}");
             }
             Answer::No | Answer::Dismissed => {
-                assert_eq!(decision, Some("denied"), "{told}");
+                assert_eq!(decision, Some("denied"), "{received}");
                 let is_no = matches!(answer, Answer::No);
-                assert_eq!(told.contains("denied by a person"), is_no, "{told}");
-                assert_eq!(told.contains("dismissed"), !is_no, "{told}");
+                assert_eq!(received.contains("denied by a person"), is_no, "{received}");
+                assert_eq!(received.contains("dismissed"), !is_no, "{received}");
             }
             Answer::Invalid => {
                 // It still waits in the inbox.
-                assert_eq!(decision, None, "{told}");
+                assert_eq!(decision, None, "{received}");
                 let asked = self.scene.inbox.back();
                 assert!(matches!(asked, Some(ToEngine::Ask { .. })), "{asked:?}");
             }
@@ -375,8 +379,8 @@ impl World {
 
     /// Checks the results of the step.
     fn look(&mut self) {
-        while let Some(told) = self.scene.inbox.pop_front() {
-            if let ToEngine::Ask { item, .. } = told {
+        while let Some(received) = self.scene.inbox.pop_front() {
+            if let ToEngine::Ask { item, .. } = received {
                 let call: Value = serde_json::from_str(&item.call).unwrap();
                 let argument = call["arguments"]["id"].as_u64().unwrap();
                 let version = shown_version(item.description.as_deref().unwrap());

@@ -351,7 +351,7 @@ fn no_client_is_asked_for_its_roots_if_no_session_left_anything() {
         scene.inbox.pop_front(),
         Some(ToEngine::Resume(Resume::IsAny))
     );
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(false)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(false)));
     scene.expect_nothing();
     scene.expect_item();
     // The answer counts for a second.
@@ -372,7 +372,7 @@ fn an_inbox_that_does_not_answer_delays_no_call() {
     shared.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.inbox.clear();
     scene.advance(secs(2));
@@ -407,7 +407,7 @@ fn a_yes_that_another_session_could_also_use_lets_nothing_run() {
             scene.advance(secs(2));
         } else {
             let is_done = false;
-            scene.inbox_tells(FromEngine::Resume(Resumption::TakenUp {
+            scene.inbox_sends(FromEngine::Resume(Resumption::TakenUp {
                 item: item.clone(),
                 is_done,
             }));
@@ -428,7 +428,7 @@ fn a_lookup_for_one_session_lets_nothing_run_in_the_next_one() {
     shared.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.client_says(
         &json!({"jsonrpc": "2.0", "id": "again", "method": "initialize", "params": {

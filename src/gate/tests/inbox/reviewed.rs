@@ -59,8 +59,8 @@ fn changes(scene: &mut Scene, tools: Value, id: i64) {
 
 /// The item about the tool.
 fn item_shown(scene: &mut Scene) -> Item {
-    let told = std::mem::take(&mut scene.inbox);
-    let mut items = told.into_iter().filter_map(|told| match told {
+    let received = std::mem::take(&mut scene.inbox);
+    let mut items = received.into_iter().filter_map(|received| match received {
         ToEngine::Ask { item, .. } if item.tool == "delete_user" => Some(*item),
         ToEngine::Ask { .. }
         | ToEngine::OpenBrowser { .. }
@@ -85,7 +85,7 @@ fn expect_honest(item: &Item) {
 fn invited(scene: &mut Scene, item: &Item) -> Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
     let item = item.id.clone();
-    scene.inbox_tells(FromEngine::Listed { item, url });
+    scene.inbox_sends(FromEngine::Listed { item, url });
     let answer = scene.take_client();
     assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
     answer["result"]["requestState"].clone()
@@ -269,10 +269,10 @@ fn a_parked_question_stays_open_only_as_long_as_the_operator_says() {
     says(&mut scene, &call(2));
     invited(&mut scene, &item);
     scene.advance(20 * MINUTE);
-    for told in &scene.inbox {
+    for received in &scene.inbox {
         if let ToEngine::Park {
             until_ms: again, ..
-        } = told
+        } = received
         {
             assert!(*again <= until_ms, "{} ms longer", again - until_ms);
         }

@@ -43,7 +43,7 @@ fn url_of(item: &Item) -> String {
 
 fn has_page(scene: &mut Scene, item: &Item) {
     let (item, url) = (item.id.clone(), url_of(item));
-    scene.inbox_tells(FromEngine::Listed { item, url });
+    scene.inbox_sends(FromEngine::Listed { item, url });
 }
 
 /// The client was sent to the item's page by the result of this request. Returns the state.
@@ -269,8 +269,8 @@ fn if_the_client_does_not_come_back_that_is_recorded_and_nothing_runs() {
         });
         scene.advance(2 * MINUTE);
         let line = scene.expect_logged(decision, false);
-        let told = line["reason"].as_str().unwrap();
-        assert!(told.contains(reason), "{line}");
+        let received = line["reason"].as_str().unwrap();
+        assert!(received.contains(reason), "{line}");
         assert_eq!(line["assurance"], "inbox-session");
         assert!(scene.inbox.is_empty());
         says(
@@ -425,7 +425,7 @@ fn if_the_inbox_fails_the_retry_is_refused_or_the_next_engine_asked() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     let (lost, why) = (item.id.clone(), "the disk is full".to_owned());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });
@@ -447,7 +447,7 @@ fn if_the_inbox_fails_the_retry_is_refused_or_the_next_engine_asked() {
     has_page(&mut scene, &item);
     let state = expect_invitation(&mut scene, 1, &item);
     let (lost, why) = (item.id, "the disk is full".to_owned());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });

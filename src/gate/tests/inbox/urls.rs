@@ -18,7 +18,7 @@ fn with_urls(change: impl FnOnce(&mut Settings)) -> Scene {
 
 fn posted(scene: &mut Scene, item: &crate::approval::item::Item) -> serde_json::Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -42,9 +42,9 @@ fn a_client_that_opens_urls_is_sent_to_the_item_and_its_consent_is_not_a_yes() {
         "action": "accept", "content": {"approved": true}}}));
     scene.expect_nothing();
     scene.decide(&item, Choice::Approve, |_| {});
-    let told = scene.take_client();
-    assert_eq!(told["method"], "notifications/elicitation/complete");
-    assert_eq!(told["params"]["elicitationId"], item.id);
+    let received = scene.take_client();
+    assert_eq!(received["method"], "notifications/elicitation/complete");
+    assert_eq!(received["params"]["elicitationId"], item.id);
     scene.expect_forwarded(1);
     let line = scene.expect_logged("approved", true);
     assert_eq!(line["engine"], "inbox");
@@ -57,9 +57,9 @@ fn an_unanswered_invitation_is_withdrawn_and_a_declined_one_is_a_no() {
     let item = scene.expect_item();
     let id = posted(&mut scene, &item);
     scene.decide(&item, Choice::Approve, |_| {});
-    let told = scene.take_client();
-    assert_eq!(told["method"], "notifications/cancelled");
-    assert_eq!(told["params"]["requestId"], id);
+    let received = scene.take_client();
+    assert_eq!(received["method"], "notifications/cancelled");
+    assert_eq!(received["params"]["requestId"], id);
     scene.expect_forwarded(1);
     // A late answer is dropped.
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
@@ -94,6 +94,6 @@ fn a_client_that_opens_no_urls_gets_no_invitation() {
     let item = scene.expect_item();
     let url = "http://127.0.0.1:8766/item/x".to_owned();
     let item = item.id;
-    scene.inbox_tells(FromEngine::Listed { item, url });
+    scene.inbox_sends(FromEngine::Listed { item, url });
     scene.expect_nothing();
 }

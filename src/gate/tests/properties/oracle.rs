@@ -32,7 +32,7 @@ pub(super) use states::{Brings, Kind, State};
 
 /// A `tools/call` as the client means it.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct IntendedCall {
     pub(super) id: Value,
     pub(super) text: String,
     pub(super) what: What,
@@ -41,7 +41,7 @@ pub(super) struct Told {
     pub(super) brings: Option<Brings>,
 }
 
-impl Told {
+impl IntendedCall {
     pub(super) fn era(&self) -> Era {
         match self.words {
             Words::Legacy => Era::Legacy,
@@ -53,7 +53,7 @@ impl Told {
 /// A `tools/call` that can be read.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) told: Told,
+    pub(super) intended: IntendedCall,
     pub(super) id: String,
     pub(super) end: End,
     step: u32,
@@ -91,7 +91,7 @@ pub(super) enum End {
 
 /// A request that the upstream has not answered.
 #[derive(Debug, Clone)]
-pub(super) struct Owed {
+pub(super) struct Unanswered {
     pub(super) id: Value,
     pub(super) method: String,
     /// The call, if it is one.
@@ -156,7 +156,7 @@ pub(super) struct Oracle {
     /// The yeses to states that cover identical calls for a while.
     approvals: Vec<Approval>,
     pub(super) lists: Lists,
-    pub(super) owed: BTreeMap<String, Owed>,
+    pub(super) unanswered: BTreeMap<String, Unanswered>,
     to_upstream: VecDeque<Expected>,
     to_client: VecDeque<ForClient>,
     refusals: VecDeque<Refusal>,
@@ -198,7 +198,7 @@ impl Oracle {
             uses: Vec::new(),
             approvals: Vec::new(),
             lists: Lists::default(),
-            owed: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
             refusals: VecDeque::new(),
@@ -249,14 +249,14 @@ impl Oracle {
 
     /// The client calls a tool. `alone`: in a line of its own, so the current state is the state it
     /// meets.
-    pub(super) fn calls(&mut self, told: Told, alone: bool, writable: bool) {
-        let id = meaning(&told.id);
+    pub(super) fn calls(&mut self, intended: IntendedCall, alone: bool, writable: bool) {
+        let id = meaning(&intended.id);
         let expected = if alone && !self.client_gone && !self.upstream_gone {
-            self.expected(&told)
+            self.expected(&intended)
         } else {
             None
         };
-        let passage = self.passage(&told, &id, writable);
+        let passage = self.passage(&intended, &id, writable);
         self.to_upstream
             .push_back(Expected::Call(self.calls.len(), passage));
         self.calls.push(Call {
@@ -265,24 +265,24 @@ impl Oracle {
             step: self.step,
             brought: None,
             yeses: Vec::new(),
-            unfit: told.brings.is_some(),
+            unfit: intended.brings.is_some(),
             answered: None,
             approved_as: None,
             is_ambiguous: false,
             expected,
             was_unrecorded: false,
             lines: 0,
-            told,
+            intended,
         });
         self.claim(self.calls.len() - 1);
     }
 
-    fn passage(&self, told: &Told, id: &str, writable: bool) -> Passage {
-        let (setup, tool) = (&self.setup, &told.what.tool);
+    fn passage(&self, intended: &IntendedCall, id: &str, writable: bool) -> Passage {
+        let (setup, tool) = (&self.setup, &intended.what.tool);
         let passes = passes(setup, self.lists.newest(), tool);
         let goes_on = (passes && (writable || setup.best_effort)) || (setup.dry_run && writable);
         let is_decided = self.lists.settled || by_name(setup, tool) != ByName::Depends;
-        let has_room = setup.max_pending == 4096 && told.brings.is_none();
+        let has_room = setup.max_pending == 4096 && intended.brings.is_none();
         if goes_on && is_decided && has_room && !self.is_in_use(id) {
             Passage::Now
         } else {
@@ -315,17 +315,22 @@ impl Oracle {
             id = meant;
             self.note("an id as text");
         }
-        if !self.owed.contains_key(&id) && !self.ambiguous.contains(&id) {
+        if !self.unanswered.contains_key(&id) && !self.ambiguous.contains(&id) {
             self.unasked.push((id.clone(), true));
         }
-        if !self.owed.contains_key(&id) && self.is_like_one_that_waits(&id) {
+        if !self.unanswered.contains_key(&id) && self.is_like_one_that_waits(&id) {
             // The upstream has not seen the call, so the client never gets this.
             return;
         }
-        let call = self.owed.remove(&id).and_then(|owed| owed.call);
+        let call = self
+            .unanswered
+            .remove(&id)
+            .and_then(|unanswered| unanswered.call);
         let call = call.filter(|call| {
             let call = &self.calls[*call];
-            call.told.era() == Era::Stateless && call.approved_as.is_some() && !call.is_ambiguous
+            call.intended.era() == Era::Stateless
+                && call.approved_as.is_some()
+                && !call.is_ambiguous
         });
         match (call, asks) {
             (Some(call), Some(mut result)) => {
@@ -373,7 +378,7 @@ impl Oracle {
         }
         for at in 0..self.calls.len() {
             let call = &self.calls[at];
-            if call.end == End::Waits && call.told.era() == Era::Legacy {
+            if call.end == End::Waits && call.intended.era() == Era::Legacy {
                 self.expect_never_asked(at);
             }
         }
@@ -459,7 +464,11 @@ impl Oracle {
         }
         let open: Vec<&State> = self.states.iter().filter(|state| state.is_open()).collect();
         assert!(open.is_empty(), "never ended: {open:?}");
-        assert!(self.owed.is_empty(), "never answered: {:?}", self.owed);
+        assert!(
+            self.unanswered.is_empty(),
+            "never answered: {:?}",
+            self.unanswered
+        );
     }
 
     // ---- its knowledge
@@ -485,15 +494,16 @@ impl Oracle {
     }
 
     /// The request that an answer with this id is for.
-    pub(super) fn owed_under(&self, id: &Value) -> Option<&Owed> {
+    pub(super) fn unanswered_with(&self, id: &Value) -> Option<&Unanswered> {
         let id = meaning(id);
-        self.owed.get(&self.request_meant_by(&id).unwrap_or(id))
+        self.unanswered
+            .get(&self.request_meant_by(&id).unwrap_or(id))
     }
 
     fn is_in_use(&self, id: &str) -> bool {
         let is_refused_now =
             |call: &Call| call.id == id && call.end == End::Unrecorded && call.step < self.step;
-        self.owed.contains_key(id)
+        self.unanswered.contains_key(id)
             || self.is_held(id)
             || self.calls.iter().any(is_refused_now)
             || self.live_ids().any(|live| meaning(live) == id)
@@ -516,8 +526,8 @@ impl Oracle {
             None if number(id) => format!("\"{id}\""),
             Some(_) | None => return None,
         };
-        let is_other = self.owed.contains_key(id) || self.is_like_one_that_waits(id);
-        (self.owed.contains_key(&meant) && !is_other).then_some(meant)
+        let is_other = self.unanswered.contains_key(id) || self.is_like_one_that_waits(id);
+        (self.unanswered.contains_key(&meant) && !is_other).then_some(meant)
     }
 
     /// Returns true if there may be no room for one more call to wait or be asked about.

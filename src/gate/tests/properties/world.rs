@@ -220,12 +220,12 @@ impl World {
 
     /// If the client has sent `initialize`, completes the handshake.
     fn shake_hands(&mut self) {
-        let mut owed = self.oracle.owed.values();
-        let Some(at) = owed.position(|owed| owed.method == "initialize") else {
+        let mut unanswered = self.oracle.unanswered.values();
+        let Some(at) = unanswered.position(|unanswered| unanswered.method == "initialize") else {
             return;
         };
         self.oracle.is_at(self.scene.now.elapsed);
-        let line = self.answer_owed(at, 0, true, 1);
+        let line = self.answer_pending(at, 0, true, 1);
         self.scene.upstream_sends(&line);
         self.look(false);
         if let Some(line) = self.client_line(&[FromClient::Initialized]) {

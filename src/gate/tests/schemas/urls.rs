@@ -22,7 +22,7 @@ fn scene() -> Scene {
 fn posted(scene: &mut Scene) -> Item {
     let item = scene.expect_item();
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });

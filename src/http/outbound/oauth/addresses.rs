@@ -1,8 +1,8 @@
-//! Which addresses a login may connect to. A server elsewhere must not reach through us what it cannot
-//! reach itself: what listens on this machine, or stands in a private network.
+//! Restricts the addresses that a login may connect to. A remote server must not use us to reach what it
+//! cannot reach itself: listeners on this machine, and hosts in a private network.
 //!
-//! Names are judged by what they resolve to. The rules are those of rmcp's own client, which cannot be
-//! given a `User-Agent`.
+//! Checks a name by the addresses that it resolves to. The rules are those of rmcp's own client, for which
+//! we could not set a `User-Agent`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,28 +14,29 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
-/// What kind of address it is.
+/// The kind of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Public,
     Loopback,
     Private,
-    /// Link-local, which cloud metadata is, and what no server has.
+    /// Never allowed: link-local addresses, such as that of cloud metadata, and addresses that no server
+    /// has.
     Never,
 }
 
 /// The addresses that a login of one server may connect to.
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
-    /// The server's own, if its URL names one.
+    /// The server's own address, if its URL has one.
     own: Option<IpAddr>,
     class: Option<Class>,
-    /// Proxies that the environment names; they resolve names themselves.
+    /// The hosts of the proxies from the environment. Proxies resolve names themselves.
     proxies: Arc<[String]>,
 }
 
 impl Addresses {
-    /// For the server at `url`, and proxies as the environment names them.
+    /// Creates the rules for the server at `url`, with the proxies from the environment.
     pub(super) fn new(url: &Url, proxies: impl IntoIterator<Item = String>) -> Addresses {
         let own = literal(url);
         let is_local = url.domain().is_some_and(super::flow::is_here);
@@ -57,7 +58,8 @@ impl Addresses {
         }
     }
 
-    /// Whether a URL may be connected to, as far as its host is an address.
+    /// Returns true if we may connect to this URL. Checks only addresses: a name is checked when it is
+    /// resolved.
     pub(super) fn allow(&self, url: &Url) -> bool {
         literal(url).is_none_or(|address| self.own == Some(address) || self.allow_address(address))
     }
@@ -127,7 +129,7 @@ fn class_of_v4(v4: Ipv4Addr) -> Class {
 fn class_of_v6(v6: Ipv6Addr) -> Class {
     let segments = v6.segments();
     let [a, b, c, ..] = segments;
-    // Teredo and local NAT64 lead to addresses that do not show.
+    // Teredo and local NAT64 hide the address that they lead to.
     let is_tunnel = (a == 0x2001 && b == 0) || (a == 0x64 && b == 0xff9b && c == 1);
     if is_loopback_address(v6.into()) {
         Class::Loopback
@@ -140,7 +142,7 @@ fn class_of_v6(v6: Ipv6Addr) -> Class {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, compatible, NAT64 or 6to4.
+/// Returns the IPv4 address in an IPv6 one that is mapped, compatible, NAT64 or 6to4.
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_elsewhere_leads_to_public_addresses_only() {
+    fn the_login_of_a_remote_server_may_reach_only_public_addresses() {
         let server = "https://mcp.example/mcp";
         for address in [
             "203.0.113.1",
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_here_or_in_a_private_network_leads_to_its_like() {
+    fn the_login_of_a_local_or_private_server_may_reach_addresses_of_the_same_kind() {
         for server in ["http://127.0.0.1:1/", "http://localhost/", "http://[::1]/"] {
             assert!(
                 allowed(server, "127.0.0.1") && allowed(server, "::1"),
@@ -223,13 +225,13 @@ mod tests {
         }
         assert!(allowed("https://10.0.0.1/", "192.168.0.1"));
         assert!(!allowed("https://10.0.0.1/", "127.0.0.1"));
-        // A link-local server's own address, and no other.
+        // A link-local server may reach only its own address.
         assert!(allowed("https://169.254.0.7/", "169.254.0.7"));
         assert!(!allowed("https://169.254.0.7/", "169.254.169.254"));
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_home_resolves_to_nothing() {
+    async fn a_name_of_this_machine_does_not_resolve_for_a_remote_server() {
         let addresses = |url: &str, proxies: &[&str]| {
             let proxies = proxies.iter().map(|proxy| (*proxy).to_owned());
             Addresses::new(&Url::parse(url).unwrap(), proxies)
@@ -242,7 +244,7 @@ mod tests {
         };
         assert!(resolve(addresses("https://a.example/", &[])).await.is_err());
         assert!(resolve(addresses("http://localhost/", &[])).await.unwrap() > 0);
-        // A proxy is the operator's choice.
+        // The operator has chosen the proxy.
         let behind_proxy = addresses("https://a.example/", &["http://LOCALHOST:3128"]);
         assert!(resolve(behind_proxy).await.unwrap() > 0);
     }

@@ -1,7 +1,7 @@
-//! The HTTP client of a login. It says who we are, keeps to the addresses that a login may reach, and
-//! evens out what authorization servers write differently from what rmcp reads.
+//! The HTTP client of a login: connects only to allowed addresses, and converts what authorization
+//! servers write into what rmcp reads.
 //!
-//! It also keeps what they said when they refused, for the person who waits.
+//! Also keeps the last error of an authorization server, for the person who waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,11 +26,11 @@ use crate::sys::with_causes;
 
 /// How long one request may take.
 const TIME: Duration = Duration::from_secs(30);
-/// How large a response may be.
+/// The largest response, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// How many redirects of a registration are followed, all on the same origin.
+/// How many redirects are followed, all within the same origin.
 const MAX_REDIRECTS: usize = 5;
-/// Where the environment names proxies.
+/// The variables that name proxies.
 const PROXIES: [&str; 6] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -45,35 +45,35 @@ pub(super) struct LoginClient {
     http: reqwest::Client,
     addresses: Addresses,
     server: Url,
-    /// What the operator calls us, for the server itself.
+    /// The operator's `User-Agent`, for the server itself.
     user_agent: Option<HeaderValue>,
-    heard: Mutex<Heard>,
+    state: Mutex<State>,
 }
 
-/// What came along, and is not in rmcp's words.
+/// What rmcp does not pass on.
 #[derive(Debug, Default)]
-struct Heard {
-    /// Why the last request came to nothing.
-    trouble: Option<String>,
-    /// How to ask to authenticate, in a registration.
+struct State {
+    /// Why the last request failed.
+    last_error: Option<String>,
+    /// The authentication method to request in a registration.
     wanted_method: Option<String>,
-    /// How a registration says that we authenticate at the token endpoint.
+    /// The authentication method for the token endpoint that a registration has set.
     method: Option<String>,
-    /// What the server calls itself, and what rmcp believes so.
+    /// The resource as the server writes it, and as we wrote it for rmcp.
     resource: Option<(String, String)>,
 }
 
-/// Why a request was not made, or not answered.
+/// Why a request was not sent, or its answer not read. Completes a sentence that begins with the URL.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error("it is at an address that this login may not reach")]
+enum Refused {
+    #[error("is not used: it is at an address that this login may not reach")]
     Address,
-    #[error("its answer is larger than 1 MiB")]
+    #[error("answered with more than 1 MiB")]
     TooLarge,
 }
 
 impl LoginClient {
-    /// For the server at `url`.
+    /// Creates a client for the login of the server at `url`.
     pub(super) fn new(
         url: &Url,
         user_agent: Option<HeaderValue>,
@@ -94,40 +94,44 @@ impl LoginClient {
             addresses,
             server: url.clone(),
             user_agent,
-            heard: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
-    /// Why the last request came to nothing, in words.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.heard().trouble.clone()
+    /// Returns why the last request failed, if it did.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.state().last_error.clone()
     }
 
-    /// Registers for this way to authenticate.
+    /// Sets the authentication method to request in a registration.
     pub(super) fn want_method(&self, method: Option<String>) {
-        self.heard().wanted_method = method;
+        self.state().wanted_method = method;
     }
 
-    /// How a registration says that we authenticate.
+    /// Returns the authentication method that a registration has set.
     pub(super) fn method(&self) -> Option<String> {
-        self.heard().method.clone()
+        self.state().method.clone()
     }
 
-    /// The page to log in at, with the resource as the server calls itself.
+    /// Returns the login page with the resource as the server writes it.
     pub(super) fn with_resource(&self, page: Url) -> Url {
-        let Some((stated, read)) = self.heard().resource.clone() else {
+        let Some((stated, read)) = self.state().resource.clone() else {
             return page;
         };
         let pairs: Vec<(String, String)> = page.query_pairs().into_owned().collect();
         let mut page = page;
         page.query_pairs_mut()
             .clear()
-            .extend_pairs(pairs.iter().map(|pair| restated(pair, &stated, &read)));
+            .extend_pairs(pairs.iter().map(|pair| restored(pair, &stated, &read)));
         page
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_error(&self, error: String) {
+        self.state().last_error = Some(error);
     }
 
     async fn answer(
@@ -139,12 +143,12 @@ impl LoginClient {
             redirect_policy,
             ..
         } = request;
-        self.heard().trouble = None;
+        self.state().last_error = None;
         let kind = Kind::of(&request);
         match kind {
             Kind::Discovery => {}
-            Kind::Registration => self.ask_for_method(&mut request),
-            Kind::Token => self.restate_resource(&mut request),
+            Kind::Registration => self.request_method(&mut request),
+            Kind::Token => self.restore_resource(&mut request),
         }
         let secrets = secrets(&request);
         let url = request.uri().to_string();
@@ -152,18 +156,18 @@ impl LoginClient {
         let mut response = match sent {
             Ok(response) => response,
             Err(error) => {
-                self.heard().trouble = Some(format!("{} {error}", shown(&url)));
+                self.set_error(format!("{} {error}", shown(&url)));
                 return Err(error.into());
             }
         };
         if !response.status().is_success() {
-            self.heard().trouble = Some(self.refusal(&url, &response, &secrets));
+            self.set_error(self.refusal(&url, &response, &secrets));
             return Ok(response);
         }
         match kind {
-            Kind::Discovery => self.even_out_discovery(&mut response),
-            Kind::Registration => self.even_out_registration(&url, &mut response),
-            Kind::Token => self.even_out_token(&url, &mut response),
+            Kind::Discovery => self.normalize_discovery(&mut response),
+            Kind::Registration => self.normalize_registration(&url, &mut response),
+            Kind::Token => self.normalize_token(&url, &mut response),
         }
         Ok(response)
     }
@@ -173,20 +177,21 @@ impl LoginClient {
         request: Request<Vec<u8>>,
         policy: OAuthHttpRedirectPolicy,
     ) -> Result<Response<Vec<u8>>, String> {
-        let unmade = |error: reqwest::Error| format!("cannot be asked: {}", with_causes(&error));
-        let mut request = reqwest::Request::try_from(request).map_err(unmade)?;
+        let invalid =
+            |error: reqwest::Error| format!("cannot be requested: {}", with_causes(&error));
+        let mut request = reqwest::Request::try_from(request).map_err(invalid)?;
         for _ in 0..MAX_REDIRECTS {
             let is_server = request.url().origin() == self.server.origin();
             if let Some(name) = self.user_agent.as_ref().filter(|_| is_server) {
                 request.headers_mut().insert(USER_AGENT, name.clone());
             }
             if !self.addresses.allow(request.url()) {
-                return Err(format!("is not asked: {}", Failed::Address));
+                return Err(Refused::Address.to_string());
             }
             let again = request.try_clone();
             let from = request.url().clone();
             let sent = self.http.execute(request).await;
-            // Not the error itself, which names the URL.
+            // Without the error itself, which names the URL.
             let cause = |error: &reqwest::Error| {
                 let cause = std::error::Error::source(error);
                 cause.map_or_else(|| "no answer".to_owned(), with_causes)
@@ -202,13 +207,13 @@ impl LoginClient {
                     *again.url_mut() = next;
                     request = again;
                 }
-                _ => return whole(response).await,
+                _ => return read_response(response).await,
             }
         }
         Err("redirects too often".to_owned())
     }
 
-    /// What an authorization server says when it refuses.
+    /// Returns the error in an authorization server's refusal.
     ///
     /// SPEC RFC 6749, section 5.2, and RFC 7591, section 3.2.2: `error` and `error_description`.
     fn refusal(&self, url: &str, response: &Response<Vec<u8>>, secrets: &[String]) -> String {
@@ -216,26 +221,26 @@ impl LoginClient {
         let body: Option<Map<String, Value>> = serde_json::from_slice(response.body()).ok();
         let text = |name: &str| body.as_ref()?.get(name)?.as_str();
         if let Some(error) = text("error") {
-            return said(error, text("error_description"), secrets);
+            return oauth_error(error, text("error_description"), secrets);
         }
-        let mut words = format!("{} answered {status}", shown(url));
+        let mut description = format!("{} answered {status}", shown(url));
         let location = response.headers().get(reqwest::header::LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
         let location = location.and_then(|location| Url::parse(url).ok()?.join(location).ok());
         if let Some(location) = location.filter(|_| status.is_redirection()) {
             let location = shown_url(&location, secrets);
-            words.push_str(&format!(
+            description.push_str(&format!(
                 " and redirects to {location}, which is not followed"
             ));
         }
         if let Some(said) = quoted(response.body(), secrets) {
-            words.push_str(&format!("; it said: {said}"));
+            description.push_str(&format!("; it said: {said}"));
         }
-        words
+        description
     }
 
-    /// Servers call themselves with and without a slash at the end.
-    fn even_out_discovery(&self, response: &mut Response<Vec<u8>>) {
+    /// Normalizes the server's resource, which may have an extra slash at the end.
+    fn normalize_discovery(&self, response: &mut Response<Vec<u8>>) {
         let Some(mut document) = object(response) else {
             return;
         };
@@ -245,68 +250,71 @@ impl LoginClient {
         };
         if let Some(read) = read_as(&stated, &self.server) {
             document.insert("resource".to_owned(), Value::String(read.clone()));
-            self.heard().resource = Some((stated, read));
+            self.state().resource = Some((stated, read));
             replace(response, document);
         }
     }
 
-    fn even_out_registration(&self, url: &str, response: &mut Response<Vec<u8>>) {
+    fn normalize_registration(&self, url: &str, response: &mut Response<Vec<u8>>) {
         let Some(mut client) = object(response) else {
-            self.heard().trouble = Some(format!("the answer of {} is no JSON object", shown(url)));
+            self.set_error(format!(
+                "the answer from {} is not a JSON object",
+                shown(url)
+            ));
             return;
         };
         if !client.contains_key("client_id") {
-            self.heard().trouble = Some(format!("the answer of {} has no `client_id`", shown(url)));
+            self.set_error(format!("the answer from {} has no `client_id`", shown(url)));
         }
         let method = client.get("token_endpoint_auth_method");
-        self.heard().method = method.and_then(Value::as_str).map(str::to_owned);
-        // RFC 7591 has servers repeat all that they registered, and some do not.
+        self.state().method = method.and_then(Value::as_str).map(str::to_owned);
+        // RFC 7591 requires servers to repeat all registered metadata, but some do not.
         if !client.get("redirect_uris").is_some_and(Value::is_array) {
             client.insert("redirect_uris".to_owned(), Value::Array(Vec::new()));
         }
         replace(response, client);
     }
 
-    fn even_out_token(&self, url: &str, response: &mut Response<Vec<u8>>) {
+    fn normalize_token(&self, url: &str, response: &mut Response<Vec<u8>>) {
         let Some(mut token) = object(response) else {
-            // Not what it said: it may be a token.
+            // Does not quote the body, because it may contain a token.
             let kind = response.headers().get(CONTENT_TYPE);
             let kind = kind.map_or(&b"none"[..], HeaderValue::as_bytes);
             let kind = quoted(kind, &[]).unwrap_or_default();
-            self.heard().trouble = Some(format!(
-                "the answer of {} is no JSON object (content type {kind})",
+            self.set_error(format!(
+                "the answer from {} is not a JSON object (content type {kind})",
                 shown(url)
             ));
             return;
         };
-        // GitHub, and others after it, say so with a 200.
+        // GitHub and others send errors with a 200.
         if let Some(error) = token.get("error").and_then(Value::as_str) {
             let description = token.get("error_description").and_then(Value::as_str);
-            self.heard().trouble = Some(said(error, description, &[]));
+            self.set_error(oauth_error(error, description, &[]));
             return;
         }
         if !token.contains_key("access_token") {
-            self.heard().trouble = Some(format!(
-                "the answer of {} has no `access_token`",
+            self.set_error(format!(
+                "the answer from {} has no `access_token`",
                 shown(url)
             ));
         }
         if let Some(life) = token.get("expires_in") {
             match seconds(life) {
                 Some(life) => token.insert("expires_in".to_owned(), Value::from(life)),
-                // As good as none: the server says 401 when it is over.
+                // Drops an unreadable lifetime: the server answers 401 when the token has expired.
                 None => token.remove("expires_in"),
             };
         }
-        // We can use no other type, and servers that leave it out mean this one.
+        // We support no other type, and servers that omit it mean this one.
         if token.get("token_type").is_none_or(Value::is_null) {
             token.insert("token_type".to_owned(), Value::from("Bearer"));
         }
         replace(response, token);
     }
 
-    fn ask_for_method(&self, request: &mut Request<Vec<u8>>) {
-        let Some(method) = self.heard().wanted_method.clone() else {
+    fn request_method(&self, request: &mut Request<Vec<u8>>) {
+        let Some(method) = self.state().wanted_method.clone() else {
             return;
         };
         let body: Option<Map<String, Value>> = serde_json::from_slice(request.body()).ok();
@@ -316,8 +324,8 @@ impl LoginClient {
         }
     }
 
-    fn restate_resource(&self, request: &mut Request<Vec<u8>>) {
-        let Some((stated, read)) = self.heard().resource.clone() else {
+    fn restore_resource(&self, request: &mut Request<Vec<u8>>) {
+        let Some((stated, read)) = self.state().resource.clone() else {
             return;
         };
         let Ok(mut form) = Url::parse("http://form.invalid/") else {
@@ -325,7 +333,7 @@ impl LoginClient {
         };
         let pairs = pairs(request.body());
         form.query_pairs_mut()
-            .extend_pairs(pairs.iter().map(|pair| restated(pair, &stated, &read)));
+            .extend_pairs(pairs.iter().map(|pair| restored(pair, &stated, &read)));
         *request.body_mut() = form.query().unwrap_or_default().as_bytes().to_vec();
     }
 }
@@ -336,7 +344,7 @@ impl OAuthHttpClient for LoginClient {
     }
 }
 
-/// What rmcp asks for.
+/// The kind of a request from rmcp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Discovery,
@@ -355,39 +363,40 @@ impl Kind {
     }
 }
 
-/// An error in the words of OAuth.
-pub(super) fn said(error: &str, description: Option<&str>, secrets: &[String]) -> String {
+/// Returns an OAuth error as text.
+pub(super) fn oauth_error(error: &str, description: Option<&str>, secrets: &[String]) -> String {
     let quoted = |text: &str| quoted(text.as_bytes(), secrets);
-    let error = quoted(error).unwrap_or_else(|| "an error without a name".to_owned());
+    let error = quoted(error).unwrap_or_else(|| "an unnamed error".to_owned());
     match description.and_then(quoted) {
         Some(description) => format!("{error}, {description}"),
         None => error,
     }
 }
 
-/// What rmcp is to read in place of what a server calls itself, where that differs from its URL in
-/// slashes at the end only.
+/// Returns the server's resource without slashes at the end, for rmcp. Returns `None` if there are
+/// none, or if the resource differs from the server's URL in anything else.
 fn read_as(stated: &str, server: &Url) -> Option<String> {
     let mut url = Url::parse(stated).ok()?;
     let path = url.path().trim_end_matches('/').to_owned();
-    let is_it = url.origin() == server.origin() && path == server.path().trim_end_matches('/');
-    if !is_it || path == url.path() || path.is_empty() {
+    let is_server = url.origin() == server.origin() && path == server.path().trim_end_matches('/');
+    if !is_server || path == url.path() || path.is_empty() {
         return None;
     }
     url.set_path(&path);
     Some(url.into())
 }
 
-fn restated<'a>(
+/// Returns a parameter with the resource as the server writes it.
+fn restored<'a>(
     (name, value): &'a (String, String),
     stated: &'a str,
     read: &str,
 ) -> (&'a str, &'a str) {
-    let is_it = name == "resource" && value == read;
-    (name, if is_it { stated } else { value })
+    let is_resource = name == "resource" && value == read;
+    (name, if is_resource { stated } else { value })
 }
 
-/// What a request holds that its answer could repeat.
+/// Returns the secrets of a request, which its answer may repeat.
 fn secrets(request: &Request<Vec<u8>>) -> Vec<String> {
     const SECRET: [&str; 4] = ["code", "code_verifier", "client_secret", "refresh_token"];
     let mut secrets = Vec::new();
@@ -396,11 +405,11 @@ fn secrets(request: &Request<Vec<u8>>) -> Vec<String> {
         let pairs = pairs.filter(|(name, _)| SECRET.contains(&&**name));
         secrets.extend(pairs.map(|(_, value)| value));
     }
-    secrets.extend(basic(request.headers()).into_iter().flatten());
+    secrets.extend(basic_secrets(request.headers()).into_iter().flatten());
     secrets
 }
 
-fn basic(headers: &HeaderMap) -> Option<Vec<String>> {
+fn basic_secrets(headers: &HeaderMap) -> Option<Vec<String>> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let encoded = value.split_once(' ')?.1.trim();
     let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
@@ -408,10 +417,10 @@ fn basic(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(vec![encoded.to_owned(), decoded, password])
 }
 
-/// What stands in a form.
+/// Parses a form.
 fn pairs(form: &[u8]) -> Vec<(String, String)> {
     let form = String::from_utf8_lossy(form);
-    // The query of a URL is a form.
+    // A URL's query has the same format.
     let url = Url::parse(&format!("http://form.invalid/?{form}"));
     url.map(|url| url.query_pairs().into_owned().collect())
         .unwrap_or_default()
@@ -420,7 +429,7 @@ fn pairs(form: &[u8]) -> Vec<(String, String)> {
 fn shown(url: &str) -> String {
     match Url::parse(url) {
         Ok(url) => shown_url(&url, &[]),
-        Err(_) => "what is no URL".to_owned(),
+        Err(_) => "an invalid URL".to_owned(),
     }
 }
 
@@ -432,7 +441,7 @@ fn replace(response: &mut Response<Vec<u8>>, object: Map<String, Value>) {
     *response.body_mut() = Value::Object(object).to_string().into_bytes();
 }
 
-/// Seconds, however they are written.
+/// Reads seconds from a number, or from a number written as text.
 fn seconds(value: &Value) -> Option<u64> {
     if let Value::String(text) = value {
         let value: Value = serde_json::from_str(text.trim()).ok()?;
@@ -441,14 +450,14 @@ fn seconds(value: &Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "the cast saturates, and a fraction of a second is nothing"
+        reason = "the cast saturates, and a fraction of a second does not matter"
     )]
     let whole = |value: f64| value as u64;
     value.as_u64().or_else(|| value.as_f64().map(whole))
 }
 
-/// The whole of a response.
-async fn whole(mut response: reqwest::Response) -> Result<Response<Vec<u8>>, String> {
+/// Reads a whole response.
+async fn read_response(mut response: reqwest::Response) -> Result<Response<Vec<u8>>, String> {
     let mut builder = Response::builder().status(response.status());
     for (name, value) in response.headers() {
         builder = builder.header(name, value);
@@ -457,11 +466,11 @@ async fn whole(mut response: reqwest::Response) -> Result<Response<Vec<u8>>, Str
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return Err(Failed::TooLarge.to_string());
+                return Err(Refused::TooLarge.to_string());
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(_) => return Err("broke off its answer".to_owned()),
+            Err(_) => return Err("cut off its answer".to_owned()),
         }
     }
     builder.body(body).map_err(|error| error.to_string())
@@ -474,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_may_write_its_name_with_a_slash_at_the_end() {
+    fn a_servers_resource_may_have_slashes_at_the_end() {
         let server = Url::parse("https://mcp.example/mcp?key=1").unwrap();
         let read = |stated: &str| read_as(stated, &server);
         for stated in [
@@ -484,7 +493,7 @@ mod tests {
         ] {
             assert_eq!(read(stated).as_deref(), Some("https://mcp.example/mcp"));
         }
-        // These are rmcp's to judge.
+        // rmcp decides about these.
         for stated in [
             "https://mcp.example/mcp",
             "https://mcp.example/",
@@ -499,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_read_however_they_are_written() {
+    fn seconds_are_read_from_numbers_and_from_text() {
         for value in [
             json!(3600),
             json!("3600"),
@@ -521,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_in_confidence_is_not_repeated() {
+    fn an_error_does_not_repeat_the_secrets_of_its_request() {
         let request = Request::builder()
             .method("POST")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -531,7 +540,8 @@ mod tests {
         let secrets = secrets(&request);
         for secret in ["c0de-1", "v+1/", "hunter2", "s3cret!", "Y2lkOnMzY3JldCE="] {
             assert!(secrets.iter().any(|found| found == secret), "{secret}");
-            let error = said("invalid_grant", Some(&format!("bad {secret}")), &secrets);
+            let description = format!("bad {secret}");
+            let error = oauth_error("invalid_grant", Some(&description), &secrets);
             assert!(!error.contains(secret), "{error}");
         }
         assert!(!secrets.contains(&"b".to_owned()));

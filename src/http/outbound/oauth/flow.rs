@@ -1,6 +1,6 @@
-//! A login and a refresh, in rmcp's words.
+//! Performs a login or a refresh with rmcp.
 //!
-//! It neither stores tokens nor decides when they are needed.
+//! `oauth` decides when they are needed, and `store` keeps the tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,43 +22,43 @@ use crate::http::outbound::server_error::{quoted, shown_url};
 use crate::sys::net::is_loopback;
 use crate::sys::secret::Secret;
 
-/// What the login page calls us.
+/// Our name on the login page.
 const NAME: &str = "approval-proxy";
-/// Where authorization servers say how clients may authenticate at the token endpoint.
+/// The metadata field with the authentication methods for the token endpoint.
 const METHODS: &str = "token_endpoint_auth_methods_supported";
 const POST: &str = "client_secret_post";
 const BASIC: &str = "client_secret_basic";
 
-/// How we are known.
+/// How we identify ourselves.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
-    /// The `User-Agent` of the operator's, for the server itself.
+    /// The operator's `User-Agent`, for the server itself.
     pub(super) user_agent: Option<HeaderValue>,
-    /// The URL of a document about us, for authorization servers that read it.
+    /// The URL of our metadata document, for authorization servers that read it.
     pub(super) document: Option<String>,
 }
 
-/// Has somebody log in, for the server at `url`. `ask` shows them the page; they have `limit`.
+/// Has a person log in to the server at `url` within `limit`. `open` shows the person the login page.
 pub(super) async fn log_in(
     url: &Url,
     identity: &Identity,
     challenge: Option<&str>,
     limit: Duration,
-    ask: impl FnOnce(&Url),
+    open: impl FnOnce(&Url),
 ) -> Result<Stored, LoginError> {
     let redirect = Redirect::listen().await.map_err(|_| LoginError::System)?;
     let mut found = discover(url, identity, challenge).await?;
     let scopes = found.manager.select_initial_scopes(&[]).await;
     let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-    let (client, auth_method) = found.introduce(identity, redirect.uri(), &scopes).await?;
+    let (client, auth_method) = found.register(identity, redirect.uri(), &scopes).await?;
     let page = found.manager.get_authorization_url(&scopes).await;
     let page = page.map_err(|error| LoginError::NotFound(why(&error, &found.client)))?;
     let page = Url::parse(&page);
-    let page = page.map_err(|_| LoginError::NotFound("its login is at no URL".to_owned()))?;
+    let page = page.map_err(|_| LoginError::NotFound("its address is not a URL".to_owned()))?;
     let state = page.query_pairs().find(|(name, _)| name == "state");
     let state = state.map(|(_, state)| Secret::new(state.into_owned()));
     let state = state.ok_or(LoginError::System)?;
-    ask(&found.client.with_resource(page));
+    open(&found.client.with_resource(page));
     let answer = redirect.answer(state.clone(), limit).await?;
     let issuer = answer.issuer.as_deref();
     found
@@ -77,19 +77,19 @@ pub(super) async fn log_in(
     Ok(stored)
 }
 
-/// Another token for an old one; `None` where somebody has to log in.
+/// Refreshes a token; `None` if a person has to log in.
 pub(super) async fn refresh(url: &Url, identity: &Identity, old: &Stored) -> Option<Stored> {
     let (what, why) = match try_refresh(url, identity, old).await {
         Ok(new) => return new,
-        Err(NotRefreshed::Rejected(why)) => ("is over", why),
-        Err(NotRefreshed::Failed(why)) => ("could not be renewed", why),
+        Err(RefreshError::Rejected(why)) => ("is no longer valid", why),
+        Err(RefreshError::Failed(why)) => ("could not be renewed", why),
     };
     tracing::warn!("the stored login {what}: {why}");
     None
 }
 
-enum NotRefreshed {
-    /// The token is good no more.
+enum RefreshError {
+    /// The token is no longer valid.
     Rejected(String),
     Failed(String),
 }
@@ -98,10 +98,10 @@ async fn try_refresh(
     url: &Url,
     identity: &Identity,
     old: &Stored,
-) -> Result<Option<Stored>, NotRefreshed> {
+) -> Result<Option<Stored>, RefreshError> {
     let found = discover(url, identity, old.challenge.as_deref()).await;
-    let mut found = found.map_err(|error| NotRefreshed::Failed(error.to_string()))?;
-    // Else a server could have the token of one authorization server sent to another.
+    let mut found = found.map_err(|error| RefreshError::Failed(error.to_string()))?;
+    // Otherwise a server could make us send the token of one authorization server to another.
     if found.metadata.issuer != old.credentials.issuer {
         return Ok(None);
     }
@@ -114,21 +114,21 @@ async fn try_refresh(
         Err(error) => {
             let why = why(&error, &found.client);
             Err(match matches!(error, AuthError::TokenRefreshRejected(_)) {
-                true => NotRefreshed::Rejected(why),
-                false => NotRefreshed::Failed(why),
+                true => RefreshError::Rejected(why),
+                false => RefreshError::Failed(why),
             })
         }
     }
 }
 
-/// Where to log in.
-struct Found {
+/// The login of a server.
+struct FoundLogin {
     manager: AuthorizationManager,
-    /// Where the manager leaves its tokens.
+    /// Receives the manager's tokens.
     tokens: InMemoryCredentialStore,
     client: Arc<LoginClient>,
     metadata: AuthorizationMetadata,
-    /// Whether the server says so, or it is where logins were before servers said so.
+    /// True if the server names this login. Otherwise it is at the legacy default address.
     is_stated: bool,
 }
 
@@ -136,7 +136,7 @@ async fn discover(
     url: &Url,
     identity: &Identity,
     challenge: Option<&str>,
-) -> Result<Found, LoginError> {
+) -> Result<FoundLogin, LoginError> {
     if !is_secure(url.as_str()) {
         return Err(LoginError::Insecure);
     }
@@ -152,7 +152,7 @@ async fn discover(
         return Err(LoginError::Insecure);
     }
     manager.set_metadata(found.metadata.clone());
-    Ok(Found {
+    Ok(FoundLogin {
         manager,
         tokens,
         client,
@@ -161,16 +161,16 @@ async fn discover(
     })
 }
 
-impl Found {
-    /// Becomes a client of the authorization server: by a document about us, or by registration.
-    /// Returns with it how the client authenticates at the token endpoint, where that was said.
+impl FoundLogin {
+    /// Becomes a client of the authorization server, with our metadata document or by registration.
+    /// Also returns how the client authenticates at the token endpoint, if the registration says so.
     ///
     /// SPEC 2025-11-25, basic/authorization, "Client Registration Approaches": "Use Client ID Metadata
     /// Documents if the Authorization Server indicates if the server supports it (via
     /// `client_id_metadata_document_supported` in OAuth Authorization Server Metadata)", then "Use
     /// Dynamic Client Registration as a fallback". 2026-07-28 says the same in
     /// basic/authorization/client-registration.
-    async fn introduce(
+    async fn register(
         &mut self,
         identity: &Identity,
         redirect: &str,
@@ -192,11 +192,11 @@ impl Found {
                 false => Registration::None,
             }));
         }
-        self.client.want_method(method_to_ask_for(&self.metadata));
+        self.client.want_method(method_to_request(&self.metadata));
         let registered = self.manager.register_client(NAME, redirect, scopes).await;
         let config = registered.map_err(|error| match self.is_stated {
             true => LoginError::Unregistered(Registration::Refused(why(&error, &self.client))),
-            // There is no login: it was looked for where nothing says that there is one.
+            // There is no login at the default address, and the server did not name another one.
             false => LoginError::NoOAuth,
         })?;
         let method = self.client.method();
@@ -204,7 +204,7 @@ impl Found {
         Ok((config, method))
     }
 
-    /// Has the client authenticate as its registration says.
+    /// Makes the client authenticate with the method that its registration has set.
     ///
     /// SPEC RFC 7591, section 2, `token_endpoint_auth_method`.
     fn authenticate_by(
@@ -213,7 +213,7 @@ impl Found {
         mut config: OAuthClientConfig,
     ) -> Result<OAuthClientConfig, LoginError> {
         match method {
-            // rmcp looks at what the authorization server supports at all.
+            // rmcp chooses from what the authorization server supports.
             None => return Ok(config),
             Some("none") => config.client_secret = None,
             Some(method @ (POST | BASIC)) => {
@@ -227,7 +227,8 @@ impl Found {
             Some(other) => {
                 let other = quoted(other.as_bytes(), &[]).unwrap_or_default();
                 return Err(LoginError::Unregistered(Registration::Refused(format!(
-                    "clients have to authenticate by {other} there, which approval-proxy cannot"
+                    "it requires the authentication method {other}, which approval-proxy does not \
+                     support"
                 ))));
             }
         }
@@ -257,19 +258,19 @@ impl Found {
     }
 }
 
-/// How to ask to authenticate, where a public client is not welcome.
-fn method_to_ask_for(metadata: &AuthorizationMetadata) -> Option<String> {
+/// Returns the authentication method to request, if the server does not support public clients.
+fn method_to_request(metadata: &AuthorizationMetadata) -> Option<String> {
     let methods = metadata.additional_fields.get(METHODS)?.as_array()?;
     let supports = |method: &&str| methods.iter().any(|known| known == *method);
     let method = ["none", BASIC, POST].into_iter().find(supports)?;
     (method != "none").then(|| method.to_owned())
 }
 
-/// What went wrong, in words that repeat nothing unbounded. What the authorization server said comes
-/// from our own client, which has cleaned it.
+/// Describes an error in a text of bounded length. Quotes of the authorization server come from our own
+/// client, which has cleaned them.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "rmcp may add variants, and the texts of most hold what servers said"
+    reason = "rmcp may add variants, and the texts of most contain server output"
 )]
 fn why(error: &AuthError, client: &LoginClient) -> String {
     let text = |text: &str| quoted(text.as_bytes(), &[]).unwrap_or_else(|| "nothing".to_owned());
@@ -285,18 +286,18 @@ fn why(error: &AuthError, client: &LoginClient) -> String {
                     reference,
                     permitted,
                 } => format!(
-                    "{at} is about the resource {}, and not about {}; if both are the same server, \
-                     write the `url` in the config that way",
+                    "{at} describes the resource {}, not {}; if both are the same server, use that \
+                     URL",
                     shown_url(permitted, &[]),
                     shown_url(reference, &[])
                 ),
                 ProtectedResourceMetadataInvalidReason::ResourceNotAUrl { resource } => {
                     format!(
-                        "{at} is about the resource {}, which is no URL",
+                        "{at} describes the resource {}, which is not a URL",
                         text(resource)
                     )
                 }
-                _ => format!("{at} does not say which resource it is about"),
+                _ => format!("{at} does not name its resource"),
             }
         }
         AuthError::AuthorizationServersUnavailable {
@@ -309,7 +310,7 @@ fn why(error: &AuthError, client: &LoginClient) -> String {
                 .map(|server| url(server))
                 .collect();
             let named = named.join(", ");
-            format!("no metadata of the authorization server {named} can be read")
+            format!("cannot read metadata of the authorization server {named}")
         }
         AuthError::AuthorizationServerMismatch {
             expected_issuer,
@@ -320,7 +321,7 @@ fn why(error: &AuthError, client: &LoginClient) -> String {
             url(received_issuer)
         ),
         AuthError::AuthorizationServerMissingIssuer { expected_issuer } => format!(
-            "the authorization server {} does not say who it is (`issuer`)",
+            "the authorization server {} does not name itself (`issuer`)",
             url(expected_issuer)
         ),
         AuthError::PkceUnsupported => {
@@ -330,20 +331,20 @@ fn why(error: &AuthError, client: &LoginClient) -> String {
             "the authorization server does not support authorization codes".to_owned()
         }
         AuthError::DiscoveryRequestFailed { url, .. } => client
-            .trouble()
+            .last_error()
             .unwrap_or_else(|| format!("{} cannot be read", shown_url(url, &[]))),
-        // Their texts may hold whole answers.
+        // Their texts may contain whole answers.
         _ => client
-            .trouble()
-            .unwrap_or_else(|| "the authorization server's answer cannot be used".to_owned()),
+            .last_error()
+            .unwrap_or_else(|| "the authorization server's answer is unusable".to_owned()),
     }
 }
 
-/// How many authorization servers are named.
+/// How many authorization servers an error names.
 const MAX_NAMED: usize = 3;
 
 /// SPEC 2025-11-25, "Communication Security": "All authorization server endpoints MUST be served
-/// over HTTPS." The page is opened in a browser too, which would do other things with other schemes.
+/// over HTTPS." A browser opens the page, too, and would do other things with other schemes.
 fn are_secure(metadata: &AuthorizationMetadata, server: &Url) -> bool {
     let registration = metadata.registration_endpoint.as_deref();
     [&*metadata.authorization_endpoint, &metadata.token_endpoint]
@@ -352,8 +353,8 @@ fn are_secure(metadata: &AuthorizationMetadata, server: &Url) -> bool {
         .all(|endpoint| may_be_sent_to(endpoint, server))
 }
 
-/// Whether a server may have us speak to this endpoint. A server elsewhere must not reach through us
-/// what it cannot reach itself: what listens on this machine, or has no name but an address.
+/// Returns true if a server may make us send requests to this endpoint. A remote server must not use us
+/// to reach what it cannot reach itself: listeners on this machine, and hosts without a name.
 pub(super) fn may_be_sent_to(endpoint: &str, server: &Url) -> bool {
     let is_same_host = |url: &Url| url.host() == server.host();
     is_secure(endpoint)
@@ -363,7 +364,7 @@ pub(super) fn may_be_sent_to(endpoint: &str, server: &Url) -> bool {
         })
 }
 
-/// What does not leave this machine needs no TLS.
+/// Returns true if a URL uses TLS, or does not leave this machine.
 pub(super) fn is_secure(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| match url.scheme() {
         "https" => url.has_host(),
@@ -376,7 +377,7 @@ fn is_local(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback)
 }
 
-/// Whether a name is one of this machine's own (RFC 6761, section 6.3).
+/// Returns true if this is a name of this machine (RFC 6761, section 6.3).
 pub(super) fn is_here(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")

@@ -1,6 +1,4 @@
-//! The file that keeps a server's token between runs, for its owner's eyes only.
-//!
-//! It knows nothing of what the token is good for.
+//! Stores a server's token between runs, in a file that only its owner may read.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,24 +20,24 @@ use crate::sys::with_causes;
 
 /// The version of the file's format.
 pub(super) const VERSION: u32 = 1;
-/// A token that is good for no longer than this is due.
+/// A token is refreshed if it is valid for no longer than this.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How often a lock that another process holds is tried.
-const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// No file of ours is nearly as large.
+/// How often to try a lock that another process holds.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+/// The largest file that is read. Our own files are much smaller.
 const MAX_FILE: usize = 1024 * 1024;
 
-/// What a login gave.
+/// The result of a login.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Stored {
     pub(super) version: u32,
     pub(super) credentials: StoredCredentials,
-    /// Some authorization servers give one though none was asked for, and want it back.
+    /// Some authorization servers issue one unasked, and require it later.
     pub(super) client_secret: Option<String>,
-    /// How it is to be sent, where a registration said so.
+    /// How to send it, if the registration says so.
     #[serde(default)]
     pub(super) auth_method: Option<String>,
-    /// What the server said when it wanted the login: where it is to be found again.
+    /// The server's challenge, with which the login can be found again.
     pub(super) challenge: Option<String>,
 }
 
@@ -48,7 +46,7 @@ impl Stored {
         Secret::new(self.access_token().to_owned())
     }
 
-    /// Whether it is this token. Both are ours, so how long a look takes tells nobody anything.
+    /// Returns true if it is this token. Both are ours, so timing reveals nothing.
     pub(super) fn has_token(&self, token: Option<&Secret>) -> bool {
         token.is_some_and(|token| token.expose() == self.access_token())
     }
@@ -58,7 +56,7 @@ impl Stored {
         response.is_some_and(|response| response.refresh_token().is_some())
     }
 
-    /// Whether it has expired at `now`, in seconds since 1970, or is about to.
+    /// Returns true if it has expired or is about to. `now` is in seconds since 1970.
     pub(super) fn is_due(&self, now: u64) -> bool {
         let response = self.credentials.token_response.as_ref();
         let life = response.and_then(|response| response.expires_in());
@@ -75,19 +73,20 @@ impl Stored {
     }
 }
 
-/// Where the token of one server is kept: a file in the user's folder, if there is one.
+/// The stored token of one server: a file in the user's folder, if there is one.
 pub(super) struct Store {
     folder: Option<PathBuf>,
     name: String,
 }
 
-/// Keeps other processes from renewing the same token; until it is dropped.
+/// Prevents other processes from renewing the same token until it is dropped.
 pub(super) struct Lock {
     _file: Option<File>,
 }
 
 impl Store {
-    /// In `folder`, for the server at `url`, which a digest stands for: it may hold a secret.
+    /// Creates a store in `folder` for the server at `url`. The file's name has a digest of the URL, which
+    /// may contain a secret.
     pub(super) fn new(folder: Option<PathBuf>, url: &Url) -> Store {
         let mut digest = hex(&Sha256::digest(url.as_str()));
         digest.truncate(32);
@@ -107,9 +106,9 @@ impl Store {
         Store { folder, name }
     }
 
-    /// The token, if there is one that can be read.
+    /// Returns the token, if there is one that can be read.
     pub(super) fn read(&self) -> Option<Stored> {
-        // Nothing is made where nothing is kept.
+        // Reading must not create the folder.
         let folder = self.folder.as_ref().filter(|folder| folder.exists())?;
         let read = StateDir::open(folder).and_then(|dir| dir.read(&self.file(), MAX_FILE));
         let bytes = match read {
@@ -120,19 +119,19 @@ impl Store {
                 return None;
             }
         };
-        // What a later version wrote is as good as nothing, and so is what was cut.
+        // Ignores a file that is incomplete or was written by a later version.
         let stored: Stored = serde_json::from_slice(&bytes).ok()?;
         let is_ours = stored.version == VERSION && stored.credentials.token_response.is_some();
         is_ours.then_some(stored)
     }
 
-    /// Replaces the token as a whole.
+    /// Replaces the token.
     ///
     /// # Errors
-    /// In words, where there is no folder, others may look into it, or the system refuses.
+    /// If there is no folder, others have access to it, or the system refuses; in words.
     pub(super) fn write(&self, stored: &Stored) -> Result<(), String> {
         let Some(folder) = &self.folder else {
-            return Err("nothing says where your files are; name a folder with --state-dir".into());
+            return Err("there is no folder for it; name one with --state-dir".into());
         };
         let bytes = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
         StateDir::open(folder)
@@ -144,9 +143,9 @@ impl Store {
         format!("{}.json", self.name)
     }
 
-    /// Waits for other processes that renew the token, for at most `limit`.
+    /// Waits up to `limit` for other processes that are renewing the token, and locks it.
     pub(super) async fn lock(&self, limit: Duration) -> Result<Lock, LoginError> {
-        // Without a file there is nothing to share.
+        // Without a file, other processes cannot share the token.
         let Some(file) = self.lock_file() else {
             return Ok(Lock { _file: None });
         };
@@ -157,8 +156,8 @@ impl Store {
                 Err(TryLockError::WouldBlock) if Instant::now() >= end => {
                     return Err(LoginError::Late);
                 }
-                Err(TryLockError::WouldBlock) => sleep(TRY_AGAIN).await,
-                // Some file systems have no locks.
+                Err(TryLockError::WouldBlock) => sleep(LOCK_RETRY).await,
+                // Some file systems do not support locks.
                 Err(TryLockError::Error(_)) => return Ok(Lock { _file: None }),
             }
         }

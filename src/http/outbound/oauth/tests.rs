@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::flow::{is_secure, may_be_sent_to};
 use super::redirect::Redirect;
 use super::store::{Store, Stored};
-use super::{LIMIT, Login, LoginError, Reach, Renewed, Surroundings};
+use super::{LIMIT, Login, LoginEnvironment, LoginError, RenewalMode, Renewed};
 use crate::sys::Stderr;
 use crate::sys::secret::Secret;
 use crate::sys::state_dir::for_test;
@@ -34,18 +34,18 @@ fn stored(token: &str, received: u64, life: Option<u64>) -> Stored {
 }
 
 fn login(folder: &Path) -> Login {
-    let surroundings = Surroundings {
+    let environment = LoginEnvironment {
         folder: Some(folder.to_owned()),
         browser: None,
         stderr: Stderr::start().unwrap(),
         user_agent: None,
         document: None,
     };
-    Login::new(url(), surroundings)
+    Login::new(url(), environment)
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_waited_for_longer_than_five_minutes() {
+async fn a_login_waits_five_minutes_at_most() {
     let start = Instant::now();
     let redirect = Redirect::listen().await.unwrap();
     let answer = redirect
@@ -58,7 +58,7 @@ async fn nobody_is_waited_for_longer_than_five_minutes() {
 }
 
 #[tokio::test]
-async fn connections_that_ask_for_nothing_keep_no_browser_from_coming_back_and_are_few() {
+async fn idle_connections_do_not_keep_the_browser_out_and_their_number_is_bounded() {
     let redirect = Redirect::listen().await.unwrap();
     let uri = Url::parse(redirect.uri()).unwrap();
     let address = (Ipv4Addr::LOCALHOST, uri.port().unwrap());
@@ -85,7 +85,7 @@ async fn connections_that_ask_for_nothing_keep_no_browser_from_coming_back_and_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_in_another_process_is_waited_for_as_long() {
+async fn a_renewal_in_another_process_is_waited_for_just_as_long() {
     let dir = for_test().0;
     let store = || Store::new(Some(dir.path().to_owned()), &url());
     let held = store().lock(LIMIT).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_renewal_in_another_process_is_waited_for_as_long() {
 }
 
 #[tokio::test]
-async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
+async fn if_a_token_is_refused_one_that_another_process_has_stored_is_found() {
     let dir = for_test().0;
     let store = Store::new(Some(dir.path().to_owned()), &url());
     store.write(&stored("first", 0, None)).unwrap();
@@ -109,7 +109,7 @@ async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
     let refused = first.clone();
     let waiter = tokio::spawn(async move { waiter.replaced(refused.as_ref()).await });
     assert_eq!(
-        login.renew(first, None, Reach::Browser).await,
+        login.renew(first, None, RenewalMode::Browser).await,
         Ok(Renewed::Found)
     );
     waiter.await.unwrap();
@@ -117,20 +117,20 @@ async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
 }
 
 #[test]
-fn a_token_is_due_shortly_before_its_end() {
+fn a_token_is_due_shortly_before_it_expires() {
     let is_due = |life, now| stored("t", 1000, life).is_due(now);
     assert!(!is_due(None, u64::MAX));
     assert!(!is_due(Some(3600), 1000 + 3569));
     assert!(is_due(Some(3600), 1000 + 3570));
-    // Short lives keep most of theirs.
+    // For a short lifetime, the margin is a quarter of it.
     assert!(!is_due(Some(20), 1000 + 14));
     assert!(is_due(Some(20), 1000 + 15));
-    // A clock that was set back.
+    // The clock was set back.
     assert!(!is_due(Some(3600), 0));
 }
 
 #[test]
-fn a_file_is_read_if_it_is_ours_and_its_name_tells_nothing() {
+fn only_our_own_files_are_read_and_their_names_reveal_no_secret() {
     let dir = for_test().0;
     let store = Store::new(Some(dir.path().join("new")), &url());
     assert!(store.read().is_none());
@@ -167,7 +167,7 @@ fn a_file_is_read_if_it_is_ours_and_its_name_tells_nothing() {
 }
 
 #[test]
-fn a_folder_that_others_may_look_into_is_left_alone_and_gets_no_token() {
+fn a_folder_that_others_have_access_to_is_not_changed_and_gets_no_token() {
     let dir = for_test().0;
     let mode = || fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777;
     let store = Store::new(Some(dir.path().to_owned()), &url());
@@ -184,7 +184,7 @@ fn a_folder_that_others_may_look_into_is_left_alone_and_gets_no_token() {
 }
 
 #[test]
-fn a_login_goes_over_https_or_stays_on_this_machine() {
+fn a_login_uses_https_or_stays_on_this_machine() {
     for url in [
         "https://a.example/x",
         "http://127.0.0.1:1/",
@@ -206,9 +206,9 @@ fn a_login_goes_over_https_or_stays_on_this_machine() {
     }
 }
 
-// A server must not reach through us what it cannot reach itself.
+// A server must not use us to reach what it cannot reach itself.
 #[test]
-fn a_login_leads_to_this_machine_only_from_this_machine() {
+fn only_the_login_of_a_local_server_may_be_on_this_machine() {
     let url = |text: &str| Url::parse(text).unwrap();
     let remote = url("https://mcp.example/mcp");
     for endpoint in [

@@ -52,8 +52,8 @@ pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreErr
     store.scrub().map(drop)
 }
 
-/// Forgets history that is too old or too long, and verdicts of items that nobody resumed in time: at most `limit` items
-/// together. Returns their number. Also settles verdicts older than [`SETTLE_MS`].
+/// Forgets history that is too old or too long, and verdicts of items that nobody resumed in time: at most `limit`
+/// items together. Returns their number. Also settles verdicts older than [`SETTLE_MS`].
 pub(super) fn forget_old(
     tx: &Transaction<'_>,
     now_ms: i64,

@@ -1,4 +1,5 @@
-//! Tests of what is specific to SQLite: its files. `store::conformance` has the tests for every store and runs here too.
+//! Tests of what is specific to SQLite: its files. `store::conformance` has the tests for every store and runs here
+//! too.
 //!
 //! `failures`: damaged and locked files. `secrets`: what remains of calls in the files. `named`: older versions and
 //! approvers' names. `outliving`: items that outlive their session.

@@ -89,7 +89,8 @@ impl Watch {
     }
 }
 
-/// Waits until one of these is readable or closed at its other end. Returns its index; `None` after `limit` or a signal.
+/// Waits until one of these is readable or closed at its other end. Returns its index; `None` after `limit` or a
+/// signal.
 fn ready<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, limit: Duration) -> Option<usize> {
     let asked = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let mut asked: Vec<PollFd<'_>> = asked.collect();

@@ -114,15 +114,15 @@ fn a_resumed_question_stays_only_as_long_as_the_operator_allows() {
 fn a_yes_counts_in_its_own_session_if_its_question_could_not_be_marked() {
     let mut scene = session(1, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(false)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(false)));
     scene.inbox.clear();
     scene.advance(MINUTE + secs(1));
     scene.client.clear();
-    let told: Vec<ToEngine> = scene.inbox.drain(..).collect();
-    let Some(ToEngine::Resume(Resume::Mark { item, .. })) = told.last().cloned() else {
-        panic!("{told:?}");
+    let received: Vec<ToEngine> = scene.inbox.drain(..).collect();
+    let Some(ToEngine::Resume(Resume::Mark { item, .. })) = received.last().cloned() else {
+        panic!("{received:?}");
     };
-    scene.inbox_tells(FromEngine::Resume(Resumption::Unmarked {
+    scene.inbox_sends(FromEngine::Resume(Resumption::Unmarked {
         item: item.clone(),
     }));
     let verdict = Verdict {
@@ -133,7 +133,7 @@ fn a_yes_counts_in_its_own_session_if_its_question_could_not_be_marked() {
         approver: None,
         decided_ms: scene.now.unix_ms,
     };
-    scene.inbox_tells(FromEngine::Verdict {
+    scene.inbox_sends(FromEngine::Verdict {
         engine: crate::gate::EngineId::INBOX,
         item,
         verdict,
@@ -189,7 +189,7 @@ fn calls_cancelled_while_the_inbox_is_asked_are_not_kept() {
     let mut scene = session(1, PLAIN, settings());
     for id in 0..500_u64 {
         scene.client_calls(id, "delete_user", json!({"id": id}));
-        scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
+        scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(true)));
         scene.client_cancels(id);
     }
     assert_eq!(scene.gate.resume_lookups.calls(|_| true).len(), 0);
@@ -225,7 +225,11 @@ fn a_question_is_taken_up_once_however_many_calls_wait_for_it() {
     shared.serve_one(2, &mut scene);
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     let take_up = ToEngine::Resume(Resume::TakeUp { item });
-    let asked = scene.inbox.iter().filter(|told| **told == take_up).count();
+    let asked = scene
+        .inbox
+        .iter()
+        .filter(|received| **received == take_up)
+        .count();
     assert_eq!(asked, 1);
     settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_forwarded(1);
@@ -239,12 +243,15 @@ fn a_browser_may_open_when_a_later_session_waits_for_an_item() {
     let item = leaves_a_call(&mut shared, 1, PLAIN);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     while let Some(next) = scene.inbox.front().cloned() {
-        told.push(next);
+        received.push(next);
         shared.serve_one(2, &mut scene);
     }
-    assert!(told.contains(&ToEngine::OpenBrowser { item }), "{told:?}");
+    assert!(
+        received.contains(&ToEngine::OpenBrowser { item }),
+        "{received:?}"
+    );
 }
 
 // Somebody who can use the terminal, but does not know the passphrase, decides.

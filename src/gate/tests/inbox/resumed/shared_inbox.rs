@@ -37,18 +37,18 @@ impl SharedInbox {
 
     /// Does the same for the session's first message.
     pub(super) fn serve_one(&mut self, session: u8, scene: &mut Scene) -> bool {
-        let Some(told) = scene.inbox.pop_front() else {
+        let Some(received) = scene.inbox.pop_front() else {
             return false;
         };
-        if let Some(answer) = self.take(session, told, scene.now.unix_ms) {
-            scene.inbox_tells(FromEngine::Resume(answer));
+        if let Some(answer) = self.take(session, received, scene.now.unix_ms) {
+            scene.inbox_sends(FromEngine::Resume(answer));
         }
         self.tell(session, scene);
         true
     }
 
-    fn take(&mut self, session: u8, told: ToEngine, now_ms: i64) -> Option<Resumption> {
-        match told {
+    fn take(&mut self, session: u8, received: ToEngine, now_ms: i64) -> Option<Resumption> {
+        match received {
             ToEngine::Ask { item, .. } => {
                 assert!(self.row(&item.id).is_none(), "an id is used once");
                 self.rows.push(Row {
@@ -132,7 +132,7 @@ impl SharedInbox {
         }
         let is_any = !verdicts.is_empty();
         for (item, verdict) in verdicts {
-            scene.inbox_tells(FromEngine::Verdict {
+            scene.inbox_sends(FromEngine::Verdict {
                 engine: EngineId::INBOX,
                 item,
                 verdict,

@@ -69,9 +69,9 @@ impl Answered {
     }
 
     /// Checks that the refusal claims no more than is true.
-    pub(in super::super) fn expect_told(self, told: &Value) {
-        let text = told["result"]["content"][0]["text"].as_str();
-        let text = text.unwrap_or_else(|| panic!("{self:?} is told by {told}"));
+    pub(in super::super) fn expect_honest_refusal(self, refusal: &Value) {
+        let text = refusal["result"]["content"][0]["text"].as_str();
+        let text = text.unwrap_or_else(|| panic!("{self:?} gets {refusal}"));
         assert_eq!(text.contains("by a person"), self.is_denial(), "{text}");
         let is_no = matches!(self.answer, Answer::Declined | Answer::Dismissed);
         let is_too_fast = is_no && self.took < INSTANT;
@@ -81,11 +81,11 @@ impl Answered {
 }
 
 /// Checks that a refusal that no answer caused does not claim that somebody answered.
-pub(in super::super) fn expect_no_claim(told: &Value) {
-    let text = told["result"]["content"][0]["text"].as_str();
+pub(in super::super) fn expect_no_claim(refusal: &Value) {
+    let text = refusal["result"]["content"][0]["text"].as_str();
     let claims = ["denied by a person", "dismissed", "faster than a person"];
     let claims = claims
         .iter()
         .any(|claim| text.is_some_and(|text| text.contains(claim)));
-    assert!(!claims, "nobody said so: {told}");
+    assert!(!claims, "nobody said so: {refusal}");
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answers::expect_no_claim;
 use super::states::{MAX_ROUNDS, State};
-use super::{End, Expected, ForClient, Oracle, Owed, Passage, Refusal};
+use super::{End, Expected, ForClient, Oracle, Passage, Refusal, Unanswered};
 use crate::gate::tests::properties::reading::{is_of_gate, meaning};
 use crate::gate::tests::properties::steps::Era;
 use crate::gate::tests::scene::Event;
@@ -61,7 +61,7 @@ impl Oracle {
         if line["forwarded"] == true {
             let at = self.waiting(&id);
             let at = at.unwrap_or_else(|| panic!("a line for no call that waits: {line}"));
-            assert_eq!(line["tool"], *self.calls[at].told.what.tool, "{line}");
+            assert_eq!(line["tool"], *self.calls[at].intended.what.tool, "{line}");
             self.may_run(at, line);
             let is_promised = self.setup.best_effort && line["decision"] == "passed";
             if !written && !is_promised {
@@ -133,7 +133,7 @@ impl Oracle {
 
     fn ends_unrun(&mut self, at: usize, end: End, line: &Value) {
         let call = &mut self.calls[at];
-        assert_eq!(line["tool"], *call.told.what.tool, "{line}");
+        assert_eq!(line["tool"], *call.intended.what.tool, "{line}");
         call.end = end;
         call.lines += 1;
     }
@@ -141,7 +141,7 @@ impl Oracle {
     fn expect_right_refusal(&mut self, at: usize, line: &Value, answer: &Value) {
         let is_by_client = !line["answered_ms"].is_null() || !line["assurance"].is_null();
         match self.answer_behind(at, line) {
-            Some(answered) => answered.expect_told(answer),
+            Some(answered) => answered.expect_honest_refusal(answer),
             None => {
                 assert!(!is_by_client, "nobody said so: {line}");
                 expect_no_claim(answer);
@@ -150,7 +150,7 @@ impl Oracle {
         }
         let result = &answer["result"];
         if result.is_object() {
-            let kind = (self.calls[at].told.era() == Era::Stateless).then_some("complete");
+            let kind = (self.calls[at].intended.era() == Era::Stateless).then_some("complete");
             assert_eq!(result["resultType"].as_str(), kind, "{answer}");
             assert!(result.get("requestState").is_none(), "{answer}");
         }
@@ -180,7 +180,7 @@ impl Oracle {
         let calls = &self.calls;
         let open = self.states.iter_mut().find(|state| {
             let call = &calls[state.call];
-            let is_it = call.id == id && line["tool"] == *call.told.what.tool;
+            let is_it = call.id == id && line["tool"] == *call.intended.what.tool;
             is_it && state.is_open() && ends_now(state)
         });
         let open = open.unwrap_or_else(|| panic!("a line for nothing that ends: {line}"));
@@ -249,23 +249,26 @@ impl Oracle {
                 assert_eq!(text, expected, "relayed as it is");
                 let key = meaning(&id);
                 assert!(!self.is_held(&key), "under the id of a call: {text}");
-                assert!(self.owed.len() < self.setup.max_pending, "no room: {text}");
+                assert!(
+                    self.unanswered.len() < self.setup.max_pending,
+                    "no room: {text}"
+                );
                 if method == "initialize" {
                     self.session_begins();
                 }
-                let owed = Owed {
+                let unanswered = Unanswered {
                     id,
                     method,
                     call: None,
                 };
-                if self.owed.insert(key.clone(), owed).is_some() {
+                if self.unanswered.insert(key.clone(), unanswered).is_some() {
                     self.ambiguous.insert(key);
                 }
             }
             Some(Expected::Cancel { id, text: expected }) => {
                 assert_eq!(text, expected, "relayed as it is");
                 assert!(!self.is_held(&id), "it never heard of the call: {text}");
-                if self.owed.remove(&id).is_some() {
+                if self.unanswered.remove(&id).is_some() {
                     self.ambiguous.insert(id);
                 }
             }
@@ -308,13 +311,16 @@ impl Oracle {
             return;
         }
         if self.upstream_gone {
-            assert!(self.owed.remove(&id).is_some(), "answered twice: {text}");
+            assert!(
+                self.unanswered.remove(&id).is_some(),
+                "answered twice: {text}"
+            );
             return;
         }
         match self.next_mandatory() {
             Some(Expected::Request { id: refused, .. }) => {
                 assert_eq!(id, meaning(&refused), "{text}");
-                let is_full = self.owed.len() + self.unrecorded >= self.setup.max_pending;
+                let is_full = self.unanswered.len() + self.unrecorded >= self.setup.max_pending;
                 assert!(is_full || self.is_held(&id), "the id is free: {text}");
             }
             other => panic!("{text} answers nothing; {other:?}"),
@@ -327,8 +333,8 @@ impl Oracle {
         let params = &message["params"];
         let token = params["progressToken"].to_string();
         let mut calls = self.calls.iter();
-        let waits =
-            calls.any(|call| call.end == End::Waits && call.told.token.as_deref() == Some(&token));
+        let waits = calls
+            .any(|call| call.end == End::Waits && call.intended.token.as_deref() == Some(&token));
         assert!(waits, "for no call that waits: {text}");
         assert!(params["progress"].as_f64().unwrap() < 0.001, "{text}");
     }

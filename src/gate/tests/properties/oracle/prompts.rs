@@ -95,8 +95,8 @@ impl Oracle {
     pub(super) fn is_about_one_that_waits(&self, prompt: &Prompt) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| {
-            let is_legacy = call.told.era() == Era::Legacy;
-            is_legacy && call.end == End::Waits && call.told.what == prompt.shown.what
+            let is_legacy = call.intended.era() == Era::Legacy;
+            is_legacy && call.end == End::Waits && call.intended.what == prompt.shown.what
         })
     }
 
@@ -157,11 +157,11 @@ impl Oracle {
     /// The answer in this step that led to the record of a refusal, if one did.
     pub(super) fn answer_behind(&mut self, at: usize, line: &Value) -> Option<Answered> {
         let call = &self.calls[at];
-        if call.told.era() == Era::Stateless {
+        if call.intended.era() == Era::Stateless {
             return call.answered.filter(|answered| answered.leads_to(line));
         }
         let mut prompts = self.prompts.iter().filter(|prompt| {
-            prompt.answered_in_step == Some(self.step) && prompt.shown.what == call.told.what
+            prompt.answered_in_step == Some(self.step) && prompt.shown.what == call.intended.what
         });
         let found = prompts.find_map(|prompt| prompt.answered.filter(|it| it.leads_to(line)));
         self.must_refuse &= found.is_none();
@@ -171,10 +171,10 @@ impl Oracle {
     /// A server that declares its tool harmless while a person is being asked is not believed.
     pub(super) fn expect_never_asked(&self, at: usize) {
         let call = &self.calls[at];
-        let what = &call.told.what;
-        let twins = self.calls.iter().filter(|call| call.told.what == *what);
+        let what = &call.intended.what;
+        let twins = self.calls.iter().filter(|call| call.intended.what == *what);
         let asked = self.prompts.iter().any(|prompt| prompt.shown.what == *what);
-        let is_legacy = call.told.era() == Era::Legacy;
+        let is_legacy = call.intended.era() == Era::Legacy;
         assert!(
             !asked || !is_legacy || twins.count() > 1,
             "was asked about: {call:?}"
@@ -186,10 +186,13 @@ impl Oracle {
         let call = &self.calls[at];
         assert!(!from_cache || self.setup.ttl_secs > 0, "{call:?}");
         assert!(!silent || self.setup.approve_on_timeout);
-        assert_ne!(by_name(&self.setup, &call.told.what.tool), ByName::Block);
+        assert_ne!(
+            by_name(&self.setup, &call.intended.what.tool),
+            ByName::Block
+        );
         // If an approval covers other calls, yeses are not used up. A second one implies a first
         // one.
-        let may = self.yeses_to(&call.told.what, |yes| {
+        let may = self.yeses_to(&call.intended.what, |yes| {
             let is_good = yes.silent == silent && self.is_as_shown(&yes.shown);
             is_good && self.is_enough(&yes.shown) && self.is_recent(yes)
         });

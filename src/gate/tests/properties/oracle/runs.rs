@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::states::{MAX_ROUNDS, is_enough};
-use super::{End, Expected, Kind, Oracle, Owed, Passage};
+use super::{End, Expected, Kind, Oracle, Passage, Unanswered};
 use crate::gate::tests::properties::reading::{QuestionKind, passes};
 use crate::gate::tests::properties::steps::Era;
 
@@ -12,7 +12,7 @@ impl Oracle {
     pub(super) fn may_run(&mut self, at: usize, line: &Value) {
         self.take_from_queue(at);
         let call = &self.calls[at];
-        let era = call.told.era();
+        let era = call.intended.era();
         let label = match (line["decision"].as_str().unwrap(), era) {
             ("dry_run", _) => {
                 assert!(self.setup.dry_run, "{line}");
@@ -42,14 +42,14 @@ impl Oracle {
 
     fn may_pass(&mut self, at: usize, line: &Value) {
         let call = &self.calls[at];
-        let tool = &call.told.what.tool;
+        let tool = &call.intended.what.tool;
         let by_list = self.lists.readings.iter();
         let mut by_list = by_list.map(|list| passes(&self.setup, list.as_ref(), tool));
         assert!(
             passes(&self.setup, None, tool) || by_list.any(|passes| passes),
             "gated, and never asked about: {line}"
         );
-        let brings = call.told.brings.as_ref();
+        let brings = call.intended.brings.as_ref();
         let brought = brings.and_then(|brings| brings.state.as_ref());
         assert!(
             !brought.is_some_and(|state| self.is_our_state(state)),
@@ -90,7 +90,7 @@ impl Oracle {
     /// yeses, whose states no other call can use. Returns what a person was shown of it.
     fn spend_state(&mut self, at: usize, line: &Value) -> (&'static str, Option<String>) {
         let call = &self.calls[at];
-        let what = &call.told.what;
+        let what = &call.intended.what;
         assert!(!call.unfit, "a no, or a state of nothing: {line}");
         let round = call.brought.map(|state| &self.states[state].kind);
         if let Some(Kind::Round {
@@ -109,7 +109,7 @@ impl Oracle {
             return (label, description.clone());
         }
         if line["engine"] == "cache" {
-            let description = self.covering(&call.told);
+            let description = self.covering(&call.intended);
             let description = description
                 .unwrap_or_else(|| panic!("no approval covers {call:?}: {:?}", self.approvals));
             return ("cache", description);
@@ -150,7 +150,7 @@ impl Oracle {
         assert!(!is_ours, "the upstream gets a state of ours: {text}");
         let kind = call.brought.map(|state| &self.states[state].kind);
         if let Some(kind) = kind.filter(|_| line["decision"] != "passed") {
-            let mut expected: Value = serde_json::from_str(&call.told.text).unwrap();
+            let mut expected: Value = serde_json::from_str(&call.intended.text).unwrap();
             let params = expected["params"].as_object_mut().unwrap();
             params.remove("requestState");
             match kind {
@@ -162,20 +162,20 @@ impl Oracle {
                 }
             }
             assert_eq!(sent, expected, "only what is ours is left out");
-            let args = &call.told.what.args;
+            let args = &call.intended.what.args;
             let is_as_written = args == "null" || text.contains(args);
             assert!(is_as_written, "numbers as written: {text}");
         } else {
             let bare = |text: &str| text.trim_end_matches('\r').to_owned();
-            let written = bare(&call.told.text);
+            let written = bare(&call.intended.text);
             assert_eq!(bare(text), written, "the call of its line: {line}");
         }
-        let owed = Owed {
-            id: call.told.id.clone(),
+        let unanswered = Unanswered {
+            id: call.intended.id.clone(),
             method: "tools/call".to_owned(),
             call: Some(at),
         };
-        let before = self.owed.insert(call.id.clone(), owed);
+        let before = self.unanswered.insert(call.id.clone(), unanswered);
         assert!(before.is_none(), "two under one id: {text}");
         let call = &mut self.calls[at];
         call.is_ambiguous = self.ambiguous.contains(&call.id);

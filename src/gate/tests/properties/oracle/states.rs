@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Answered, End, Oracle, Told};
+use super::{Answer, Answered, End, IntendedCall, Oracle};
 use crate::gate::tests::properties::reading::{
     ByName, QuestionKind, Shown, by_name, is_surely_high, meaning, passes, read_prompt,
     shown_description,
@@ -78,19 +78,19 @@ pub(super) struct Approval {
 
 impl Oracle {
     /// Returns the state that a call brings, if it was given to the client.
-    fn state_of(&self, told: &Told) -> Option<usize> {
-        let brought = told.brings.as_ref()?.state.as_ref()?;
+    fn state_of(&self, intended: &IntendedCall) -> Option<usize> {
+        let brought = intended.brings.as_ref()?.state.as_ref()?;
         self.states.iter().position(|state| state.text == *brought)
     }
 
     /// contract.md, "Protocol revisions": "bound to the digest of the call, with its own expiry (at
     /// most an hour), single-use, and useless for another call."
-    fn is_good(&self, at: usize, told: &Told) -> bool {
+    fn is_good(&self, at: usize, intended: &IntendedCall) -> bool {
         let state = &self.states[at];
-        let is_same = self.calls[state.call].told.what == told.what;
+        let is_same = self.calls[state.call].intended.what == intended.what;
         // SPEC 2026-07-28: "A request missing any required field is malformed; the server MUST
         // reject it".
-        let is_well_formed = match told.words {
+        let is_well_formed = match intended.words {
             Words::Legacy => false,
             Words::Stateless { meta, .. } => !matches!(meta, Meta::Bare | Meta::Unknown),
         };
@@ -99,10 +99,10 @@ impl Oracle {
 
     /// If a call brings a state that belongs to it, it uses up the state.
     pub(super) fn claim(&mut self, at: usize) {
-        let told = &self.calls[at].told;
+        let intended = &self.calls[at].intended;
         let found = self
-            .state_of(told)
-            .filter(|state| self.is_good(*state, told));
+            .state_of(intended)
+            .filter(|state| self.is_good(*state, intended));
         let Some(found) = found else {
             return;
         };
@@ -118,7 +118,11 @@ impl Oracle {
             return;
         };
         call.yeses.clone_from(yeses);
-        let answer = call.told.brings.as_ref().and_then(|brings| brings.answer);
+        let answer = call
+            .intended
+            .brings
+            .as_ref()
+            .and_then(|brings| brings.answer);
         let took = self.now - state.sent;
         call.answered = answer.map(|answer| Answered { answer, took });
         match answer {
@@ -155,14 +159,15 @@ impl Oracle {
     }
 
     /// Returns how a call must end at once, if that is known.
-    pub(super) fn expected(&self, told: &Told) -> Option<End> {
-        let found = self.state_of(told);
-        let meta = match told.words {
+    pub(super) fn expected(&self, intended: &IntendedCall) -> Option<End> {
+        let found = self.state_of(intended);
+        let meta = match intended.words {
             Words::Legacy if found.is_none() => return None,
             Words::Legacy => return Some(End::Refused),
             Words::Stateless { meta, .. } => meta,
         };
-        if self.is_in_use(&meaning(&told.id)) || self.owed.len() >= self.setup.max_pending {
+        if self.is_in_use(&meaning(&intended.id)) || self.unanswered.len() >= self.setup.max_pending
+        {
             return Some(End::Refused);
         }
         let asks = match meta {
@@ -170,31 +175,31 @@ impl Oracle {
             Meta::NoForms | Meta::Bare | Meta::Unknown => End::Refused,
         };
         let Some(found) = found else {
-            return self.expected_without_state(told, asks);
+            return self.expected_without_state(intended, asks);
         };
         // A state that belongs to another call or protocol, or is used up.
-        if !self.is_good(found, told) {
+        if !self.is_good(found, intended) {
             return Some(End::Refused);
         }
         let goes_on = |mut shown: Box<dyn Iterator<Item = &Option<String>> + '_>| {
             let lists = &self.lists;
             // A tool that is listed twice has no visible description either.
             let is_as_shown =
-                shown.all(|shown| shown.is_some() && lists.may_be(&told.what.tool, shown));
+                shown.all(|shown| shown.is_some() && lists.may_be(&intended.what.tool, shown));
             (lists.settled && is_as_shown).then_some(End::Forwarded)
         };
         // A tool that keeps changing is not asked about forever.
         let may_have_changed_often = match &self.states[found].kind {
             Kind::Question { shown, .. } => {
                 let is_first = shown.round == QuestionKind::First;
-                !is_first && !self.lists.may_be(&told.what.tool, &shown.description)
+                !is_first && !self.lists.may_be(&intended.what.tool, &shown.description)
             }
             Kind::Round { .. } => false,
         };
         // If an approval covers it, nobody needs to be asked again.
         let is_sure = self.setup.ttl_secs == 0 && !may_have_changed_often;
         let asks = is_sure.then_some(asks);
-        match (&self.states[found].kind, told.brings.as_ref()?.answer) {
+        match (&self.states[found].kind, intended.brings.as_ref()?.answer) {
             (Kind::Round { description, .. }, _) => goes_on(Box::new(std::iter::once(description))),
             (Kind::Question { .. }, Some(answer)) if answer != Answer::Yes => Some(End::Refused),
             (Kind::Question { .. }, None) => asks,
@@ -209,8 +214,8 @@ impl Oracle {
         }
     }
 
-    fn expected_without_state(&self, told: &Told, asks: End) -> Option<End> {
-        let tool = &told.what.tool;
+    fn expected_without_state(&self, intended: &IntendedCall, asks: End) -> Option<End> {
+        let tool = &intended.what.tool;
         if !self.lists.settled || self.setup.dry_run {
             return None;
         }
@@ -218,11 +223,11 @@ impl Oracle {
         if passes(&self.setup, listing, tool) {
             return Some(End::Forwarded);
         }
-        if told.brings.is_some() || by_name(&self.setup, tool) == ByName::Block {
+        if intended.brings.is_some() || by_name(&self.setup, tool) == ByName::Block {
             return Some(End::Refused);
         }
         let is_covered = self
-            .covering(told)
+            .covering(intended)
             .is_some_and(|shown| shown == shown_description(listing, tool));
         // It may wait if there is room.
         (!is_covered && !self.may_be_full()).then_some(asks)
@@ -255,7 +260,7 @@ impl Oracle {
         let Words::Stateless {
             client,
             meta: Meta::Usual,
-        } = call.told.words
+        } = call.intended.words
         else {
             panic!("{call:?} is answered by {answer}");
         };
@@ -307,7 +312,7 @@ impl Oracle {
 
     fn expect_right_question(&mut self, at: usize, shown: &Shown) {
         let call = &self.calls[at];
-        let what = &call.told.what;
+        let what = &call.intended.what;
         assert_eq!(shown.what, *what, "what was shown is what runs");
         assert!(shown.is_high || !is_surely_high(&what.tool), "{shown:?}");
         match shown.round {
@@ -346,14 +351,15 @@ impl Oracle {
 
     /// contract.md, "Prompts": "only approvals are cached, per client session (stateless: per
     /// `clientInfo`)." As what the tool was approved, of a call that is approved.
-    pub(super) fn covering(&self, told: &Told) -> Option<Option<String>> {
-        let Words::Stateless { client, .. } = told.words else {
+    pub(super) fn covering(&self, intended: &IntendedCall) -> Option<Option<String>> {
+        let Words::Stateless { client, .. } = intended.words else {
             return None;
         };
         let ttl = Duration::from_secs(self.setup.ttl_secs);
         let mut good = self.approvals.iter().filter(|approval| {
             let is_same = approval.yeses.iter().all(|shown| {
-                shown.what == told.what && self.lists.may_be(&told.what.tool, &shown.description)
+                shown.what == intended.what
+                    && self.lists.may_be(&intended.what.tool, &shown.description)
             });
             is_same && approval.clients.contains(&client) && self.now < approval.at + ttl
         });

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::gate::tests::properties::lines::{self, Draft, hostile, spelled};
-use crate::gate::tests::properties::oracle::{Brings, Kind, Refusal, Told};
+use crate::gate::tests::properties::oracle::{Brings, IntendedCall, Kind, Refusal};
 use crate::gate::tests::properties::reading::{TOOLS, What, meaning, write_tools};
 use crate::gate::tests::properties::steps::{Args, Change, FromClient, IdPick, Meta, Which, Words};
 use crate::gate::tests::scene::{Log, Scene};
@@ -129,7 +129,7 @@ impl World {
             let mut newest = newest.take(4);
             newest
                 .nth(usize::from(which % 4))
-                .map(|call| call.told.what.clone())
+                .map(|call| call.intended.what.clone())
         };
         let own = |args: String| What {
             tool: tool_name(tool),
@@ -171,13 +171,13 @@ impl World {
     /// The call that a state was given for.
     fn draft_of(&mut self, at: usize) -> Draft {
         let k = self.fresh();
-        let told = &self.oracle.calls[self.oracle.states[at].call].told;
-        let client = match told.words {
+        let intended = &self.oracle.calls[self.oracle.states[at].call].intended;
+        let client = match intended.words {
             Words::Stateless { client, .. } => client,
             Words::Legacy => 0,
         };
         Draft {
-            what: told.what.clone(),
+            what: intended.what.clone(),
             words: Words::Stateless {
                 client,
                 meta: Meta::Usual,
@@ -269,7 +269,7 @@ impl World {
             state: state.and_then(|state| serde_json::from_str(state).ok()),
             answer: draft.answers.as_ref().and_then(|(_, answer)| *answer),
         };
-        let told = Told {
+        let intended = IntendedCall {
             id,
             text: text.clone(),
             what: draft.what.clone(),
@@ -278,7 +278,7 @@ impl World {
             brings: (draft.state.is_some() || draft.answers.is_some()).then_some(brings),
         };
         let writable = self.scene.log_state == Log::Writable;
-        self.oracle.calls(told, alone, writable);
+        self.oracle.calls(intended, alone, writable);
         text
     }
 

@@ -28,13 +28,13 @@ impl World {
         let k = self.fresh();
         Some(match entry {
             FromUpstream::Answer { which, how } => {
-                self.answer_owed(usize::from(*which), *how, alone, k)
+                self.answer_pending(usize::from(*which), *how, alone, k)
             }
             FromUpstream::Round { which, how } => {
-                let owed = self.oracle.owed.values().rev();
-                let calls: Vec<&Value> = owed
-                    .filter(|owed| owed.call.is_some())
-                    .map(|owed| &owed.id)
+                let unanswered = self.oracle.unanswered.values().rev();
+                let calls: Vec<&Value> = unanswered
+                    .filter(|unanswered| unanswered.call.is_some())
+                    .map(|unanswered| &unanswered.id)
                     .collect();
                 let nth = usize::from(*which) % calls.len().max(1);
                 let id = (*calls.get(nth).filter(|_| alone)?).clone();
@@ -47,9 +47,10 @@ impl World {
                 let mut newest = self.used.iter().rev();
                 let id = newest.nth(usize::from(*which % 16));
                 let id = id.cloned().unwrap_or_else(|| json!(format!("u{k}")));
-                let owed = self.oracle.owed_under(&id);
+                let unanswered = self.oracle.unanswered_with(&id);
                 // `Answer` models what the gate learns from that.
-                owed.is_none_or(|owed| owed.call.is_some())
+                unanswered
+                    .is_none_or(|unanswered| unanswered.call.is_some())
                     .then(|| self.round(&id, *how, k))?
             }
             FromUpstream::OwnList { which, answer } => {
@@ -171,14 +172,14 @@ impl World {
         self.relayed_down(text.to_string())
     }
 
-    pub(super) fn answer_owed(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
-        let mut owed = self.oracle.owed.iter();
-        let nth = which % self.oracle.owed.len().max(1);
-        let Some((key, owed)) = owed.nth(nth) else {
+    pub(super) fn answer_pending(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
+        let mut unanswered = self.oracle.unanswered.iter();
+        let nth = which % self.oracle.unanswered.len().max(1);
+        let Some((key, unanswered)) = unanswered.nth(nth) else {
             return self.relayed_down(lines::notification(0, k));
         };
-        let (key, owed) = (key.clone(), owed.clone());
-        let result = match owed.method.as_str() {
+        let (key, unanswered) = (key.clone(), unanswered.clone());
+        let result = match unanswered.method.as_str() {
             "initialize" => {
                 let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][k as usize % 3];
                 json!({"protocolVersion": revision, "capabilities": {}, "k": k})
@@ -190,8 +191,8 @@ impl World {
             }
             _ => json!({"content": [{"type": "text", "text": "ok"}], "k": k}),
         };
-        self.oracle.owed.remove(&key);
-        let text = lines::response(&owed.id, &result, how, alone);
+        self.oracle.unanswered.remove(&key);
+        let text = lines::response(&unanswered.id, &result, how, alone);
         self.relayed_down(text)
     }
 
