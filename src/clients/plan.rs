@@ -249,11 +249,16 @@ impl Plan {
         if !matches!(server.kind, Kind::Guarded(_)) {
             return (unwrap(server, self.client.form, None, edits), None);
         }
-        let current = text.get(entry.at.clone()).unwrap_or_default();
+        let start = entry.at.start;
+        let current = text.get(start..).unwrap_or_default();
+        // In TOML, blank lines that stood in the entry may stand behind it now.
+        let is_current = |wrapped: &&String| {
+            current.starts_with(wrapped.as_str()) && start + wrapped.len() >= entry.at.end
+        };
         if let Some(record) = record
-            && record.wrapped.iter().any(|wrapped| wrapped == current)
+            && let Some(wrapped) = record.wrapped.iter().find(is_current)
         {
-            edits.replace(entry.at.clone(), record.original.as_str());
+            edits.replace(start..start + wrapped.len(), record.original.as_str());
             return (Edited::Yes, None);
         }
         let note = match record {
@@ -290,12 +295,22 @@ impl Plan {
             if matches!(now.kind, Kind::Guarded(_)) == self.is_unwrap {
                 return Err(broken(name));
             }
-            let slice =
-                |text: &str, node: &Node| text.get(node.at.clone()).unwrap_or_default().to_owned();
-            let (was, is) = (
-                slice(old, &server.member.node),
-                slice(new, &now.member.node),
-            );
+            let was = &server.member.node.at;
+            // All edits are inside entries, so what follows an entry is as long as before.
+            let next = edited
+                .iter()
+                .find(|(next, _)| next.member.node.at.start >= was.end);
+            let (follows, end) = match next {
+                Some((next, _)) => {
+                    let then = found.iter().find(|then| then.path == next.path);
+                    let then = then.map_or(new.len(), |then| then.member.node.at.start);
+                    (next.member.node.at.start - was.end, then)
+                }
+                None => (old.len() - was.end, new.len()),
+            };
+            let is = now.member.node.at.start..end.saturating_sub(follows);
+            let was = old.get(was.clone()).unwrap_or_default().to_owned();
+            let is = new.get(is).ok_or_else(|| broken(name))?.to_owned();
             self.remember(server, was, is);
             self.changes.push(Change {
                 name: name.to_owned(),

@@ -194,6 +194,16 @@ fn an_edit_beside_a_guarded_entry_stays_and_one_in_it_is_kept() {
 }
 
 #[test]
+fn blank_lines_in_front_of_a_removed_line_come_back() {
+    let before =
+        "[mcp_servers.a]\nurl = \"https://a/mcp\"\n\nenv_http_headers = { X = \"Y\" }\n\n[z]\n";
+    let home = Home::with(&codex::CLIENT, before.as_bytes());
+    home.run(Task::Wrap(None));
+    home.run(Task::Unwrap);
+    assert_eq!(home.text(), before);
+}
+
+#[test]
 fn a_run_that_was_killed_before_the_rename_does_no_harm() {
     let before = fs::read_to_string(fixture(&codex::CLIENT, "before")).unwrap();
     let home = Home::with(&codex::CLIENT, before.as_bytes());
