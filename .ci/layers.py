@@ -22,6 +22,7 @@ ORDER = [
     "http",
     "engines",
     "config",
+    "clients",
     "app",
     "cli",
 ]

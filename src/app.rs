@@ -25,7 +25,7 @@ use crate::engines::inbox::identity::Identity;
 use crate::engines::inbox::page_server::PageServerSettings;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
-use crate::evidence::{LedgerError, LedgerFile, log_name};
+use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
@@ -301,8 +301,6 @@ fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
     LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
 }
 
-/// The folder of the logs in the state folder.
-const LOGS: &str = "audit";
 /// The size at which a log in the state folder is rotated.
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
 

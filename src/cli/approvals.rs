@@ -2,7 +2,6 @@
 //!
 //! `show` formats the items.
 
-mod columns;
 mod show;
 mod watch;
 
@@ -14,8 +13,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use self::columns::Layout;
-use self::show::{NAME_LIMIT, Rows, as_json, as_text, escape_json, table};
+pub(super) use self::show::escape_json;
+use self::show::{NAME_LIMIT, Rows, as_json, as_text, table};
+use super::columns::Layout;
 use super::inbox::{InboxError, open};
 use super::options::StateDirOption;
 use super::{exit_code, passphrase};

@@ -8,9 +8,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
+use super::clients::ClientsCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
+use super::wrap::{UnwrapCommand, WrapCommand};
 use crate::config::escaped;
 
 /// Hold an AI agent's risky MCP tool calls until a person approves them
@@ -39,6 +41,17 @@ pub enum Command {
     Inbox(InboxCommand),
     /// List, show and decide items of the inbox in the terminal
     Approvals(ApprovalsCommand),
+    /// List the MCP clients of this machine, and which of their servers are guarded
+    Clients(ClientsCommand),
+    /// Guard the servers in the files of MCP clients
+    ///
+    /// Shows what would change. With --write, changes the entries in place, and keeps the rest of each file byte for
+    /// byte
+    Wrap(WrapCommand),
+    /// Restore the entries that wrap has changed
+    ///
+    /// Shows what would change. With --write, restores the original text of each entry
+    Unwrap(UnwrapCommand),
 }
 
 impl Args {
@@ -107,9 +120,11 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy [OPTIONS] --url <URL>
        approval-proxy [OPTIONS] --upstream <FILE>
        approval-proxy inbox [OPTIONS]
-       approval-proxy approvals list|show|approve|deny [OPTIONS]";
+       approval-proxy approvals list|show|approve|deny [OPTIONS]
+       approval-proxy clients [OPTIONS]
+       approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox` and `approval-proxy help approvals` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help clients`, `help wrap` and `help unwrap` for the commands.";
 
 #[cfg(test)]
 mod tests;

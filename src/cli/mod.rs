@@ -4,6 +4,8 @@
 
 mod approvals;
 pub mod args;
+mod clients;
+mod columns;
 pub mod exit_code;
 mod inbox;
 mod options;
@@ -13,5 +15,6 @@ mod proxy;
 mod reference;
 mod run;
 mod start_error;
+mod wrap;
 
 pub use run::{run, run_program};

@@ -8,7 +8,7 @@ use super::args::Args;
 use super::exit_code;
 
 const PAGE: &str = "docs/cli.md";
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 10] = [
     "approval-proxy",
     "approval-proxy inbox",
     "approval-proxy approvals",
@@ -16,6 +16,9 @@ const COMMANDS: [&str; 7] = [
     "approval-proxy approvals show",
     "approval-proxy approvals approve",
     "approval-proxy approvals deny",
+    "approval-proxy clients",
+    "approval-proxy wrap",
+    "approval-proxy unwrap",
 ];
 
 #[test]

@@ -16,8 +16,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, Command, usage_line};
+use super::clients::ClientFilesError;
+use super::inbox::InboxError;
 use super::proxy::{self, ProxyError};
-use super::{approvals, exit_code, inbox, start_error};
+use super::{approvals, clients, exit_code, inbox, start_error, wrap};
 use crate::config::{Environment, Machine};
 use crate::sys::Stderr;
 use crate::sys::user::home_folder;
@@ -132,15 +134,20 @@ fn run_reporting(
         Err(error) => return Err(failed(exit_code::USAGE, usage_line(&error))),
     };
     if let Some(command) = args.command.take() {
-        let ended = match command {
-            Command::Inbox(command) => inbox::run(command, environment, stderr),
-            Command::Approvals(command) => approvals::run(command, environment),
-        };
-        return ended.map_err(|error| Failed {
-            code: error.code(),
-            why: with_causes(&error),
+        let informed = |code, why| Failed {
+            code,
+            why,
             client: Client::Informed,
-        });
+        };
+        let of_inbox = |error: InboxError| informed(error.code(), with_causes(&error));
+        let of_clients = |error: ClientFilesError| informed(error.code(), with_causes(&error));
+        return match command {
+            Command::Inbox(command) => inbox::run(command, environment, stderr).map_err(of_inbox),
+            Command::Approvals(command) => approvals::run(command, environment).map_err(of_inbox),
+            Command::Clients(command) => clients::run(command, environment).map_err(of_clients),
+            Command::Wrap(command) => wrap::wrap(command, environment).map_err(of_clients),
+            Command::Unwrap(command) => wrap::unwrap(command, environment).map_err(of_clients),
+        };
     }
     proxy::run(args.options, arguments, environment, stderr, watcher).map_err(|error| {
         let client = match error {

@@ -59,7 +59,7 @@ pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
     let arguments: Vec<_> = arguments.collect();
     let is_command = arguments
         .first()
-        .is_some_and(|first| matches!(&**first, "inbox" | "approvals" | "help"));
+        .is_some_and(|first| COMMANDS.contains(&&**first));
     let after = arguments.windows(2).filter_map(|pair| match pair {
         [flag, value] if flag == "--transport" => Some(&**value),
         _ => None,
@@ -70,6 +70,9 @@ pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
         .any(|transport| matches!(transport, "sse" | "http" | "streamable-http"));
     !is_command && !is_http
 }
+
+/// The first words of command lines that serve no client.
+const COMMANDS: [&str; 6] = ["inbox", "approvals", "clients", "wrap", "unwrap", "help"];
 
 /// Answers the first request from `from`, and the following ones until the client's last. Waits for the
 /// first request for the first duration, and for each of the others for the second.
@@ -215,6 +218,7 @@ mod tests {
             ("--transport=sse", false),
             ("inbox --bad", false),
             ("approvals", false),
+            ("wrap --bad", false),
             ("help x", false),
         ] {
             let words = ["approval-proxy"]

@@ -574,7 +574,7 @@ fn within(key: Option<&str>, fault: Fault) -> Fault {
 }
 
 /// Returns true if a URL is that of an HTTP+SSE server by convention. The query does not matter.
-pub(super) fn names_sse(url: &str) -> bool {
+pub(crate) fn names_sse(url: &str) -> bool {
     reqwest::Url::parse(url.trim()).is_ok_and(|url| {
         let path = url.path().trim_end_matches('/');
         path.ends_with("/sse")

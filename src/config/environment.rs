@@ -56,6 +56,18 @@ impl Environment {
         }
     }
 
+    /// Returns the value of a variable that another program reads; `None` if it is not set, blank or not UTF-8.
+    pub(crate) fn of_another_program(&self, name: &str) -> Option<&str> {
+        let value = self.get(name).ok().flatten();
+        value.filter(|value| !value.trim().is_empty())
+    }
+
+    /// Returns the user's home folder: `HOME`, else what the user database says.
+    pub(crate) fn home_folder(&self) -> Option<PathBuf> {
+        let named = self.home().ok().map(PathBuf::from);
+        named.or_else(|| self.machine.home.clone())
+    }
+
     /// Returns true if the variable `name` is set, even if its value is not UTF-8.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.variables.contains_key(name)

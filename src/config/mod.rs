@@ -47,6 +47,7 @@ pub use approver::ApproverName;
 pub use audit_log::AuditLog;
 pub use document::DocumentUrl;
 pub use engines::Engines;
+pub(crate) use entry::names_sse;
 pub use entry::{CommandTarget, Target, UpstreamConfig, UrlTarget};
 pub use environment::{Environment, Machine};
 pub use error::{ConfigError, Fault, Problem};

@@ -1,5 +1,7 @@
 //! File names for the logs in the state folder, one per server.
 
+/// The folder of the logs in the state folder.
+pub const LOGS: &str = "audit";
 /// How many bytes of a server's name are kept.
 const LONGEST: usize = 64;
 /// How many hexadecimal digits of the name's digest distinguish similar file names.

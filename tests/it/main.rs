@@ -63,3 +63,4 @@ mod support;
 mod transparency;
 mod unwritable_log;
 mod user_config;
+mod wrap;

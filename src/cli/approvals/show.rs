@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::columns::{Layout, cut};
 use crate::approval::display::{indented, is_invisible, quoted_name, quoted_text};
 use crate::approval::item::Assurance;
+use crate::cli::columns::{Layout, cut};
 use crate::config::escaped;
 use crate::engines::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
 use crate::evidence::record::Timestamp;
@@ -242,7 +242,7 @@ fn time(unix_ms: i64) -> String {
 
 /// Escapes characters in JSON that could control a terminal: control characters, invisible ones, and ones
 /// that change the direction of text. They occur only in strings, where the escape means the same.
-pub(super) fn escape_json(json: &str) -> String {
+pub(in crate::cli) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if c == '\n' || !(c.is_control() || is_invisible(c)) {
@@ -333,9 +333,9 @@ pub(super) fn as_json(entry: &Entry) -> ItemJson<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::columns;
     use super::*;
     use crate::approval::item::{Choice, Item, Verdict};
+    use crate::cli::columns::columns;
     use crate::engines::inbox::store::State;
     use crate::policy::Risk;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
-use super::columns::Layout;
 use super::nothing_waiting;
 use super::show::{Rows, heading, row, table};
+use crate::cli::columns::Layout;
 use crate::cli::exit_code;
 use crate::cli::inbox::InboxError;
 use crate::engines::inbox::store::{ApprovalRequests, Entry, StoreError};

@@ -1,0 +1,31 @@
+//! Antigravity: as Windsurf, in one of three folders.
+
+use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+
+pub(super) static CLIENT: Client = Client {
+    name: "antigravity",
+    title: "Antigravity",
+    user_files: |folders| {
+        ["config", "antigravity-cli", "antigravity"]
+            .map(|folder| {
+                folders
+                    .in_home(".gemini")
+                    .join(folder)
+                    .join("mcp_config.json")
+            })
+            .into()
+    },
+    kept_files: no_files,
+    project_files: &[".agents/mcp_config.json"],
+    places: MCP_SERVERS,
+    form: &FORM,
+    limit: None,
+};
+
+const FORM: Form = Form {
+    remote: Remote {
+        url: "serverUrl",
+        ..COMMON.remote
+    },
+    ..COMMON
+};

@@ -1,0 +1,292 @@
+//! Edits of a text: ranges with what replaces them. All other bytes stay as they are.
+//!
+//! It does not know about servers; `guard` does.
+
+use std::ops::Range;
+
+use super::syntax::{Layout, Member, Node, Syntax, line_end, line_start};
+
+/// Edits that are collected, then applied at once.
+#[derive(Debug)]
+pub(super) struct Edits<'t> {
+    text: &'t str,
+    syntax: Syntax,
+    list: Vec<(Range<usize>, String)>,
+}
+
+impl<'t> Edits<'t> {
+    pub(super) fn new(text: &'t str, syntax: Syntax) -> Edits<'t> {
+        Edits {
+            text,
+            syntax,
+            list: Vec::new(),
+        }
+    }
+
+    /// The language of the text.
+    pub(super) fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    /// The bytes of a value, as they are written.
+    pub(super) fn raw(&self, node: &Node) -> &'t str {
+        self.slice(node.at.clone())
+    }
+
+    /// Replaces a range.
+    pub(super) fn replace(&mut self, at: Range<usize>, with: impl Into<String>) {
+        self.list.push((at, with.into()));
+    }
+
+    /// Replaces a value by a string.
+    pub(super) fn replace_by_text(&mut self, node: &Node, text: &str) {
+        let literal = self.syntax.literal(text);
+        self.replace(node.at.clone(), literal);
+    }
+
+    /// Gives a member another key.
+    pub(super) fn rename(&mut self, member: &Member, key: &str) {
+        let key = self.syntax.key(key);
+        self.replace(member.key_at.clone(), key);
+    }
+
+    /// Replaces a member by others, each a key with its value as it is to be written.
+    pub(super) fn replace_member(&mut self, member: &Member, by: &[(&str, String)]) {
+        let written = self.written(member, by);
+        let separator = self.separator(member);
+        // A comment at the end of the line stays with the first.
+        if member.layout == Layout::Line
+            && let [first, rest @ ..] = written.as_slice()
+        {
+            self.replace(member.at(), first.as_str());
+            self.insert_lines(member, rest);
+            return;
+        }
+        self.replace(member.at(), written.join(&separator));
+    }
+
+    /// Adds members behind one.
+    pub(super) fn insert_after(&mut self, member: &Member, new: &[(&str, String)]) {
+        let written = self.written(member, new);
+        if member.layout == Layout::Line {
+            return self.insert_lines(member, &written);
+        }
+        let separator = self.separator(member);
+        let end = member.at().end;
+        for one in written {
+            self.replace(end..end, format!("{separator}{one}"));
+        }
+    }
+
+    fn insert_lines(&mut self, member: &Member, written: &[String]) {
+        let end = line_end(self.text, member.at().end);
+        let separator = self.separator(member);
+        for one in written {
+            self.replace(end..end, format!("{separator}{one}"));
+        }
+    }
+
+    fn written(&self, member: &Member, new: &[(&str, String)]) -> Vec<String> {
+        let assignment = self.assignment(member);
+        let written = new
+            .iter()
+            .map(|(key, value)| format!("{}{assignment}{value}", self.syntax.key(key)));
+        written.collect()
+    }
+
+    /// Returns what stands between the key and the value of a member, unless there is a comment.
+    fn assignment(&self, member: &Member) -> &'t str {
+        let between = self.slice(member.key_at.end..member.node.at.start);
+        let is_plain = |c: char| matches!(c, ' ' | ':' | '=');
+        match !between.is_empty() && between.chars().all(is_plain) {
+            true => between,
+            false => self.syntax.assignment(),
+        }
+    }
+
+    /// Returns what separates a new member from the one beside it.
+    fn separator(&self, member: &Member) -> String {
+        let start = member.key_at.start;
+        match member.layout {
+            Layout::Braces => format!(",{}", self.gap(start)),
+            // Behind a dotted key stands another one with the same beginning.
+            Layout::Line | Layout::Table => {
+                let line = line_start(self.text, start);
+                format!("{}{}", self.newline(), self.slice(line..start))
+            }
+        }
+    }
+
+    /// Returns the blanks in front of an element or key: what separates those behind it too.
+    fn gap(&self, start: usize) -> String {
+        let before = self.slice(0..start);
+        let rest = before.trim_end_matches([' ', '\t', '\r', '\n']);
+        let gap = before.get(rest.len()..).unwrap_or_default();
+        match gap.contains('\n') {
+            true => {
+                let from = gap.rfind('\n').unwrap_or_default();
+                let indent = gap.get(from + 1..).unwrap_or_default();
+                format!("{}{indent}", self.newline())
+            }
+            // A comment stands in front of it.
+            false if rest.ends_with("*/") => " ".to_owned(),
+            // `{ "a": 1 }` and `{"a": 1}` both have a blank behind the comma, `{"a":1}` has none.
+            false if rest.ends_with(['{', '[']) => self.blank().to_owned(),
+            false => gap.to_owned(),
+        }
+    }
+
+    /// Returns the blank that this file writes behind commas.
+    fn blank(&self) -> &'static str {
+        let is_dense =
+            self.syntax == Syntax::Json && self.text.contains("\":") && !self.text.contains("\": ");
+        match is_dense {
+            true => "",
+            false => " ",
+        }
+    }
+
+    fn newline(&self) -> &'static str {
+        match self.text.contains("\r\n") {
+            true => "\r\n",
+            false => "\n",
+        }
+    }
+
+    /// Writes a list on one line.
+    pub(super) fn list(&self, literals: &[String]) -> String {
+        format!("[{}]", literals.join(&format!(",{}", self.blank())))
+    }
+
+    /// Puts new elements in front of all others.
+    pub(super) fn prepend(&mut self, list: &Node, literals: &[String]) {
+        match list.elements().and_then(<[Node]>::first) {
+            Some(first) => self.insert_before(first, literals),
+            None => {
+                let inside = list.at.start + 1;
+                let literals = literals.join(&format!(",{}", self.blank()));
+                self.replace(inside..inside, literals);
+            }
+        }
+    }
+
+    /// Puts new elements in front of one.
+    pub(super) fn insert_before(&mut self, element: &Node, literals: &[String]) {
+        let start = element.at.start;
+        let separator = format!(",{}", self.gap(start));
+        let new: String = literals
+            .iter()
+            .map(|literal| format!("{literal}{separator}"))
+            .collect();
+        self.replace(start..start, new);
+    }
+
+    /// Removes the first `count` elements of a list.
+    pub(super) fn remove_first(&mut self, elements: &[Node], count: usize) {
+        let (Some(first), Some(last)) = (elements.first(), elements.get(count.saturating_sub(1)))
+        else {
+            return;
+        };
+        let end = match elements.get(count) {
+            Some(next) => next.at.start,
+            None => self
+                .comma(last.at.end)
+                .map_or(last.at.end, |comma| comma + 1),
+        };
+        self.replace(first.at.start..end, "");
+    }
+
+    /// Removes members of one map.
+    pub(super) fn remove(&mut self, members: &[Member], is_removed: impl Fn(&Member) -> bool) {
+        let mut kept: Option<&Member> = None;
+        for member in members {
+            if !is_removed(member) {
+                kept = Some(member);
+                continue;
+            }
+            match member.layout {
+                Layout::Line | Layout::Table => self.remove_lines(member),
+                Layout::Braces => self.remove_in_braces(member, kept),
+            }
+        }
+    }
+
+    fn remove_lines(&mut self, member: &Member) {
+        let at = member.at();
+        let start = line_start(self.text, at.start);
+        let end = line_end(self.text, at.end);
+        // The line break in front of it, so that nothing behind the entry changes.
+        let before = self.slice(0..start);
+        let before = before.strip_suffix('\n').unwrap_or(before);
+        let before = before.strip_suffix('\r').unwrap_or(before);
+        self.replace(before.len()..end, "");
+    }
+
+    fn remove_in_braces(&mut self, member: &Member, kept: Option<&Member>) {
+        let at = member.at();
+        let Some(comma) = self.comma(at.end) else {
+            // The last one: the comma in front of it goes.
+            let comma = kept.and_then(|kept| self.comma(kept.at().end));
+            let blank = self.slice(0..at.start).trim_end().len();
+            match comma {
+                Some(comma) if comma + 1 == blank => self.replace(comma..at.end, ""),
+                Some(comma) => {
+                    self.replace(comma..comma + 1, "");
+                    self.replace(at, "");
+                }
+                None => self.replace(at, ""),
+            }
+            return;
+        };
+        let start = line_start(self.text, at.start);
+        let is_alone = self.slice(start..at.start).trim().is_empty();
+        let rest = self.slice(comma + 1..self.text.len());
+        let blanks = rest.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
+        let ends_line = rest
+            .get(blanks..)
+            .is_some_and(|rest| rest.starts_with('\n'));
+        match is_alone && ends_line && comma == at.end {
+            true => self.replace(start..comma + 2 + blanks, ""),
+            false if comma == at.end => self.replace(at.start..comma + 1 + blanks, ""),
+            false => {
+                self.replace(comma..comma + 1, "");
+                self.replace(at, "");
+            }
+        }
+    }
+
+    /// Returns the place of the next comma, if only blanks and comments stand in front of it.
+    fn comma(&self, from: usize) -> Option<usize> {
+        let mut at = from;
+        loop {
+            let rest = self.text.get(at..)?;
+            let blanks = rest.len() - rest.trim_start().len();
+            at += blanks;
+            let rest = self.text.get(at..)?;
+            let is_line = rest.starts_with("//") || rest.starts_with('#');
+            at += match (is_line, rest.strip_prefix("/*")) {
+                (true, _) => rest.find('\n')?,
+                (false, Some(body)) => body.find("*/")? + 4,
+                (false, None) => return rest.starts_with(',').then_some(at),
+            };
+        }
+    }
+
+    /// Returns the text with all edits. Of overlapping edits, the first counts.
+    pub(super) fn apply(mut self) -> String {
+        self.list.sort_by_key(|(at, _)| (at.start, at.end));
+        let mut out = String::with_capacity(self.text.len() + 256);
+        let mut done = 0;
+        for (at, with) in &self.list {
+            out.push_str(self.slice(done..at.start));
+            out.push_str(with);
+            done = done.max(at.end);
+        }
+        out.push_str(self.slice(done..self.text.len()));
+        out
+    }
+
+    fn slice(&self, at: Range<usize>) -> &'t str {
+        self.text.get(at).unwrap_or_default()
+    }
+}

@@ -1,0 +1,450 @@
+//! What to change in one file, worked out before anything is written.
+//!
+//! `guard` edits the entries, `file` and `ledger` write. `cli` shows the plan.
+
+use std::path::{Path, PathBuf};
+
+use super::client::{Client, Folders};
+use super::edits::Edits;
+use super::file::{ClientFile, FileError};
+use super::guard::{Edited, Guard, unwrap, uses_login_of_client};
+use super::ledger::{Ledger, Ledgers, Record};
+use super::mask::masked;
+use super::registry::{Scope, owner};
+use super::server::{Kind, Server, has_a_list, servers, syntax_of};
+use super::syntax::{Node, Syntax, SyntaxError};
+use crate::sys::state_dir::StoreError;
+
+/// Works out plans.
+#[derive(Debug)]
+pub struct Planner<'e> {
+    /// Where the user's files are.
+    pub folders: Option<Folders<'e>>,
+    /// The state folder, which may not exist yet.
+    pub state_dir: PathBuf,
+    /// Our own program, as a desktop program can start it.
+    pub program: String,
+}
+
+/// What to do with a file.
+#[derive(Debug, Clone, Copy)]
+pub enum Task<'m> {
+    /// Guard its servers, with this mode.
+    Wrap(Option<&'m str>),
+    /// Take the guards away.
+    Unwrap,
+}
+
+/// Which servers to change.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// Only these, or all if empty.
+    pub only: Vec<String>,
+    /// All but these.
+    pub except: Vec<String>,
+}
+
+impl Choice {
+    fn has(&self, name: &str) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|one| one == name);
+        (self.only.is_empty() || is_in(&self.only)) && !is_in(&self.except)
+    }
+}
+
+/// Why a file cannot be changed. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its text.
+    #[error("it is {0}; correct it, then try again")]
+    Syntax(String),
+    /// It lists no servers.
+    #[error(
+        "it lists no MCP servers; expected `mcpServers`, `servers` or the key of a known client"
+    )]
+    NoServers,
+    /// We must not change it.
+    #[error("it is {0}; nothing was changed")]
+    Kept(&'static str),
+    /// Our own folder.
+    #[error("the copies of changed files cannot be kept")]
+    State(#[from] StoreError),
+    /// A bug, or a form of file that we did not think of.
+    #[error("the entry of `{0}` cannot be edited without changing something else; edit it by hand")]
+    NotEditable(String),
+}
+
+/// What is to change in one file.
+#[derive(Debug)]
+pub struct Plan {
+    /// The client that reads it.
+    pub client: &'static Client,
+    /// Whose it is.
+    pub scope: Scope,
+    /// The path as it was named.
+    pub path: PathBuf,
+    /// The names of all its servers.
+    pub names: Vec<String>,
+    /// The entries that change.
+    pub changes: Vec<Change>,
+    /// The entries that stay as they are.
+    pub left: Vec<Left>,
+    /// The names of the servers at which the client may have logged in itself.
+    pub logins: Vec<String>,
+    file: ClientFile,
+    text: Option<String>,
+    before: Ledger,
+    after: Ledger,
+    is_unwrap: bool,
+}
+
+/// An entry that changes.
+#[derive(Debug)]
+pub struct Change {
+    /// The name of the server.
+    pub name: String,
+    /// The keys that lead to it.
+    pub path: Vec<String>,
+    /// Its text before, without secrets.
+    pub before: String,
+    /// Its text afterwards, without secrets.
+    pub after: String,
+    /// Why it does not become byte for byte what it was, if it does not.
+    pub note: Option<&'static str>,
+}
+
+/// An entry that stays as it is.
+#[derive(Debug)]
+pub struct Left {
+    /// The name of the server.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Planner<'_> {
+    /// Works out what to change in the file at `path`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has no servers.
+    pub fn plan(&self, path: &Path, task: Task<'_>, choice: &Choice) -> Result<Plan, ClientsError> {
+        let path = std::path::absolute(path).map_err(FileError::Read)?;
+        let (client, scope) = owner(&path, self.folders.as_ref());
+        let file = ClientFile::read(&path)?;
+        if let Scope::Kept(why) = scope {
+            return Err(ClientsError::Kept(why));
+        }
+        let syntax = syntax_of(&path).unwrap_or(Syntax::Json);
+        let text = file.text()?;
+        let root = parse(syntax, text)?;
+        let found = servers(&root, client);
+        if found.is_empty() && !has_a_list(&root, client) {
+            return Err(ClientsError::NoServers);
+        }
+        let before = match Ledgers::find(&self.state_dir)? {
+            Some(ledgers) => ledgers.read(&file.target)?,
+            None => Ledger::new(&file.target),
+        };
+        let names = found
+            .iter()
+            .map(|server| server.name().to_owned())
+            .collect();
+        let mut plan = Plan {
+            client,
+            scope,
+            path,
+            names,
+            changes: Vec::new(),
+            left: Vec::new(),
+            logins: Vec::new(),
+            text: None,
+            after: before.clone(),
+            before,
+            is_unwrap: matches!(task, Task::Unwrap),
+            file,
+        };
+        let chosen: Vec<_> = found
+            .iter()
+            .filter(|server| choice.has(server.name()))
+            .collect();
+        plan.work_out(syntax, &root, &chosen, task, self)?;
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    /// Returns true if there is something to write.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.text.is_some()
+    }
+
+    fn work_out(
+        &mut self,
+        syntax: Syntax,
+        root: &Node,
+        chosen: &[&Server<'_>],
+        task: Task<'_>,
+        planner: &Planner<'_>,
+    ) -> Result<(), ClientsError> {
+        let form = self.client.form;
+        let text = self.file.text()?.to_owned();
+        let mut edits = Edits::new(&text, syntax);
+        let mut edited: Vec<(&Server<'_>, Option<&'static str>)> = Vec::new();
+        for server in chosen {
+            if !is_in_one_place(root, server) {
+                let why = "its keys are spread over the file";
+                self.leave(server, why.to_owned());
+                continue;
+            }
+            let (done, note) = match task {
+                Task::Wrap(mode) => {
+                    let program = match self.scope {
+                        // Others share it, and have us somewhere else.
+                        Scope::Project => "approval-proxy",
+                        Scope::User | Scope::Other | Scope::Kept(_) => &planner.program,
+                    };
+                    if uses_login_of_client(server) {
+                        self.logins.push(server.name().to_owned());
+                    }
+                    let guard = Guard { program, mode };
+                    (guard.wrap(server, form, &mut edits), None)
+                }
+                Task::Unwrap => self.unwrap(&text, syntax, server, &mut edits),
+            };
+            match done {
+                Edited::Yes => edited.push((server, note)),
+                Edited::No(why) => self.leave(server, why),
+            }
+        }
+        if !edited.is_empty() {
+            let new = edits.apply();
+            self.compare(syntax, &text, &new, &edited)?;
+            self.text = Some(new);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, server: &Server<'_>, why: String) {
+        // That an entry is not guarded is no news when guards are taken away.
+        if self.is_unwrap && !matches!(server.kind, Kind::Guarded(_)) {
+            return;
+        }
+        let name = server.name().to_owned();
+        self.left.push(Left { name, why });
+    }
+
+    /// Restores an entry from the ledger, or by its structure.
+    fn unwrap(
+        &self,
+        text: &str,
+        syntax: Syntax,
+        server: &Server<'_>,
+        edits: &mut Edits<'_>,
+    ) -> (Edited, Option<&'static str>) {
+        let entry = &server.member.node;
+        let record = self.before.entry(&server.path);
+        if !matches!(server.kind, Kind::Guarded(_)) {
+            return (unwrap(server, self.client.form, None, edits), None);
+        }
+        let start = entry.at.start;
+        let current = text.get(start..).unwrap_or_default();
+        // In TOML, blank lines that stood in the entry may stand behind it now.
+        let is_current = |wrapped: &&String| {
+            current.starts_with(wrapped.as_str()) && start + wrapped.len() >= entry.at.end
+        };
+        if let Some(record) = record
+            && let Some(wrapped) = record.wrapped.iter().find(is_current)
+        {
+            edits.replace(start..start + wrapped.len(), record.original.as_str());
+            return (Edited::Yes, None);
+        }
+        let note = match record {
+            Some(_) => {
+                "it was edited since it was guarded: unwrapped by its structure, the edits stay"
+            }
+            None => "the ledger does not know its original text: unwrapped by its structure",
+        };
+        let original = record.and_then(|record| original(record, syntax));
+        let done = unwrap(server, self.client.form, original.as_ref(), edits);
+        (done, Some(note))
+    }
+
+    /// Checks the new text, and notes what changes.
+    fn compare(
+        &mut self,
+        syntax: Syntax,
+        old: &str,
+        new: &str,
+        edited: &[(&Server<'_>, Option<&'static str>)],
+    ) -> Result<(), ClientsError> {
+        let first = edited.first().map_or("", |(server, _)| server.name());
+        let broken = |name: &str| ClientsError::NotEditable(name.to_owned());
+        let root = syntax.parse(new).map_err(|_| broken(first))?;
+        let found = servers(&root, self.client);
+        let names: Vec<&str> = found.iter().map(Server::name).collect();
+        if names != self.names {
+            return Err(broken(first));
+        }
+        for (server, note) in edited {
+            let name = server.name();
+            let now = found.iter().find(|now| now.path == server.path);
+            let now = now.ok_or_else(|| broken(name))?;
+            if matches!(now.kind, Kind::Guarded(_)) == self.is_unwrap {
+                return Err(broken(name));
+            }
+            let was = &server.member.node.at;
+            // All edits are inside entries, so what follows an entry is as long as before.
+            let next = edited
+                .iter()
+                .find(|(next, _)| next.member.node.at.start >= was.end);
+            let (follows, end) = match next {
+                Some((next, _)) => {
+                    let then = found.iter().find(|then| then.path == next.path);
+                    let then = then.map_or(new.len(), |then| then.member.node.at.start);
+                    (next.member.node.at.start - was.end, then)
+                }
+                None => (old.len() - was.end, new.len()),
+            };
+            let is = now.member.node.at.start..end.saturating_sub(follows);
+            let was = old.get(was.clone()).unwrap_or_default().to_owned();
+            let is = new.get(is).ok_or_else(|| broken(name))?.to_owned();
+            self.remember(server, was, is);
+            self.changes.push(Change {
+                name: name.to_owned(),
+                path: server.path.clone(),
+                before: indented(old, server, syntax),
+                after: indented(new, now, syntax),
+                note: *note,
+            });
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, server: &Server<'_>, was: String, is: String) {
+        if self.is_unwrap {
+            return self.after.forget(&server.path);
+        }
+        let known = self.before.entry(&server.path).cloned();
+        let record = match (known, &server.kind) {
+            // Somebody else wrote this guard; there is no original.
+            (None, Kind::Guarded(_)) => return,
+            (Some(mut known), Kind::Guarded(_)) => {
+                known.wrapped.push(is);
+                known
+            }
+            (_, Kind::Stdio(_) | Kind::Url(_) | Kind::Kept(_)) => Record {
+                path: server.path.clone(),
+                original: was,
+                wrapped: vec![is],
+            },
+        };
+        self.after.put(record);
+    }
+
+    /// Writes the plan: first the ledger and the copy, then the file.
+    ///
+    /// # Errors
+    /// The file has changed, or cannot be written. It is as it was.
+    pub fn write(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
+        let Some(text) = &self.text else {
+            return self.forget_stale(state_dir);
+        };
+        self.file.check_writable()?;
+        let ledgers = Ledgers::open(state_dir)?;
+        let _lock = ledgers.lock()?;
+        let target = &self.file.target.clone();
+        if self.is_unwrap {
+            self.file.replace(text)?;
+            self.drop_stale();
+            return Ok(ledgers.write(target, &self.after, None)?);
+        }
+        let is_first = self.before.entries.is_empty();
+        let backup = is_first.then(|| self.file.bytes());
+        ledgers.write(target, &self.after, backup)?;
+        if let Err(error) = self.file.replace(text) {
+            // What was kept is of no use; if this fails too, the next run replaces it.
+            let _ = ledgers.write(target, &self.before, None);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Forgets what is known about a file in which nothing is guarded.
+    fn forget_stale(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
+        if !self.is_unwrap || self.before.entries.is_empty() {
+            return Ok(());
+        }
+        let ledgers = Ledgers::open(state_dir)?;
+        let _lock = ledgers.lock()?;
+        self.drop_stale();
+        Ok(ledgers.write(&self.file.target, &self.after, None)?)
+    }
+
+    /// Forgets entries that are not guarded any more: the client has removed or replaced them.
+    fn drop_stale(&mut self) {
+        let text = match &self.text {
+            Some(text) => text.as_str(),
+            None => self.file.text().unwrap_or_default(),
+        };
+        let syntax = syntax_of(&self.path).unwrap_or(Syntax::Json);
+        let Ok(root) = syntax.parse(text) else { return };
+        let found = servers(&root, self.client);
+        let is_guarded = |path: &[String]| {
+            let server = found.iter().find(|server| server.path == path);
+            server.is_some_and(|server| matches!(server.kind, Kind::Guarded(_)))
+        };
+        self.after.entries.retain(|record| is_guarded(&record.path));
+    }
+}
+
+pub(super) fn parse(syntax: Syntax, text: &str) -> Result<Node, ClientsError> {
+    syntax
+        .parse(text)
+        .map_err(|error: SyntaxError| ClientsError::Syntax(error.to_string()))
+}
+
+/// Returns the entry from before, if its text can be read without the file around it.
+fn original(record: &Record, syntax: Syntax) -> Option<Node> {
+    match syntax {
+        Syntax::Json => syntax.parse(&record.original).ok(),
+        Syntax::Toml => {
+            let root = syntax.parse(&record.original).ok()?;
+            root.at_path(&record.path).cloned()
+        }
+    }
+}
+
+/// Returns true if nothing else stands between the lines of an entry, as it may in TOML.
+fn is_in_one_place(root: &Node, server: &Server<'_>) -> bool {
+    fn starts(node: &Node, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, usize)>) {
+        for member in node.members() {
+            path.push(member.key.clone());
+            found.push((path.clone(), member.at().start));
+            starts(&member.node, path, found);
+            path.pop();
+        }
+    }
+    let at = &server.member.node.at;
+    let mut all = Vec::new();
+    starts(root, &mut Vec::new(), &mut all);
+    all.into_iter().all(|(path, start)| {
+        let is_inside = at.contains(&start);
+        let is_own = path.starts_with(&server.path) || server.path.starts_with(&path);
+        !is_inside || is_own
+    })
+}
+
+/// Returns the entry with its name and the blanks in front of it, without secrets.
+fn indented(text: &str, server: &Server<'_>, syntax: Syntax) -> String {
+    let start = server.member.at().start;
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let blanks = match line.trim().is_empty() {
+        true => line,
+        false => "",
+    };
+    format!("{blanks}{}", masked(text, server.member, syntax))
+}

@@ -1,0 +1,216 @@
+//! Which clients are on this machine, with their files and servers.
+
+use std::path::{Path, PathBuf};
+
+use super::client::{Client, Folders};
+use super::connected::last_connected;
+use super::file::ClientFile;
+use super::ledger::Ledgers;
+use super::plan::{ClientsError, parse};
+use super::registry::{CLIENTS, Scope, owner};
+use super::server::{Kind, Server, URL_KEYS, servers, syntax_of};
+use super::syntax::{Node, Syntax};
+
+/// A file of a client.
+#[derive(Debug)]
+pub struct FoundFile {
+    /// The client.
+    pub client: &'static Client,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its servers, or why they cannot be read.
+    pub servers: Result<Vec<FoundServer>, ClientsError>,
+}
+
+/// A server in a file.
+#[derive(Debug)]
+pub struct FoundServer {
+    /// Its name.
+    pub name: String,
+    /// How the client reaches it.
+    pub kind: Option<ServerKind>,
+    /// Whether we guard it.
+    pub is_guarded: bool,
+    /// Whether the client does not use it.
+    pub is_disabled: bool,
+    /// When a client was last connected to it through us.
+    pub connected: Option<String>,
+}
+
+/// How a client reaches a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// It starts it.
+    Stdio,
+    /// Over HTTP.
+    Url,
+}
+
+impl ServerKind {
+    /// Returns the word for JSON and lists.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServerKind::Stdio => "stdio",
+            ServerKind::Url => "url",
+        }
+    }
+}
+
+/// Returns the user's files of a client that exist.
+#[must_use]
+pub fn user_files(client: &Client, folders: &Folders<'_>) -> Vec<PathBuf> {
+    let files = (client.user_files)(folders);
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut targets = Vec::new();
+    for file in files {
+        // Two names of one file count once.
+        let Ok(target) = file.canonicalize() else {
+            continue;
+        };
+        if !targets.contains(&target) {
+            targets.push(target);
+            found.push(file);
+        }
+    }
+    found
+}
+
+/// Returns the files that have guarded entries according to the ledgers, except those of projects.
+#[must_use]
+pub fn with_ledger(state_dir: &Path, folders: Option<&Folders<'_>>) -> Vec<PathBuf> {
+    let ledgers = Ledgers::find(state_dir).ok().flatten();
+    let files = ledgers.map(|ledgers| ledgers.files()).unwrap_or_default();
+    let files = files.into_iter().map(PathBuf::from);
+    let is_wanted = |path: &PathBuf| {
+        path.exists() && !matches!(owner(path, folders).1, Scope::Project | Scope::Kept(_))
+    };
+    files.filter(is_wanted).collect()
+}
+
+/// Looks at the files of all clients: the user's, those that we never change, and those of the project in `folder`.
+#[must_use]
+pub fn survey(
+    folders: &Folders<'_>,
+    folder: Option<&Path>,
+    state_dir: Option<&Path>,
+) -> Vec<FoundFile> {
+    let mut found = Vec::new();
+    for client in CLIENTS {
+        let own = user_files(client, folders)
+            .into_iter()
+            .map(|path| (path, Scope::User));
+        let kept = (client.kept_files)(folders).into_iter();
+        let kept = kept.map(|(path, why)| (path, Scope::Kept(why)));
+        let projects = client
+            .project_files
+            .iter()
+            .filter_map(|file| Some(folder?.join(file)));
+        let projects = projects.map(|path| (path, Scope::Project));
+        let mut all: Vec<(PathBuf, Scope)> = own.chain(kept).collect();
+        for (path, scope) in projects {
+            // In the home folder, these are the user's.
+            if !all.iter().any(|(known, _)| *known == path)
+                && owner(&path, Some(folders)).1 == scope
+            {
+                all.push((path, scope));
+            }
+        }
+        for (path, scope) in all.into_iter().filter(|(path, _)| path.exists()) {
+            let servers = look(&path, client, scope, state_dir);
+            // Most plugins have no servers.
+            let is_empty = servers.as_ref().map_or(true, Vec::is_empty);
+            if !(matches!(scope, Scope::Kept(_)) && is_empty) {
+                found.push(FoundFile {
+                    client,
+                    scope,
+                    path,
+                    servers,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn look(
+    path: &Path,
+    client: &Client,
+    scope: Scope,
+    state_dir: Option<&Path>,
+) -> Result<Vec<FoundServer>, ClientsError> {
+    let file = ClientFile::read(path)?;
+    let syntax = syntax_of(path).unwrap_or(Syntax::Json);
+    let root = parse(syntax, file.text()?)?;
+    let listed = listed(&root, client, scope);
+    Ok(listed
+        .iter()
+        .map(|server| describe(server, state_dir))
+        .collect())
+}
+
+fn listed<'n>(root: &'n Node, client: &Client, scope: Scope) -> Vec<Server<'n>> {
+    let listed = servers(root, client);
+    match (scope, listed.is_empty()) {
+        // A plugin may write its servers without a key around them.
+        (Scope::Kept(_), true) => servers(root, &super::registry::UNKNOWN),
+        _ => listed,
+    }
+}
+
+fn describe(server: &Server<'_>, state_dir: Option<&Path>) -> FoundServer {
+    let (kind, is_guarded) = match &server.kind {
+        Kind::Stdio(_) => (Some(ServerKind::Stdio), false),
+        Kind::Url(_) => (Some(ServerKind::Url), false),
+        Kind::Guarded(words) => {
+            let texts = words.texts();
+            let ours = texts.iter().take_while(|word| **word != "--");
+            let is_url = ours.into_iter().any(|word| word.starts_with("--url"));
+            let kind = match is_url {
+                true => ServerKind::Url,
+                false => ServerKind::Stdio,
+            };
+            (Some(kind), true)
+        }
+        Kind::Kept(_) => {
+            let has = |keys: &[&str]| keys.iter().any(|key| server.member.node.get(key).is_some());
+            let kind = match (has(&URL_KEYS), has(&["command"])) {
+                (true, _) => Some(ServerKind::Url),
+                (false, true) => Some(ServerKind::Stdio),
+                (false, false) => None,
+            };
+            (kind, false)
+        }
+    };
+    let connected = || last_connected(state_dir?, &name_in_log(server));
+    FoundServer {
+        name: server.name().to_owned(),
+        kind,
+        is_guarded,
+        is_disabled: server.is_disabled(),
+        connected: is_guarded.then(connected).flatten(),
+    }
+}
+
+/// Returns the name by which we log the calls of a guarded server.
+fn name_in_log(server: &Server<'_>) -> String {
+    let Kind::Guarded(words) = &server.kind else {
+        return server.name().to_owned();
+    };
+    let texts = words.texts();
+    let ours: Vec<&str> = texts.into_iter().take_while(|word| *word != "--").collect();
+    let value = |flag: &str| {
+        let pairs = ours.iter().zip(ours.iter().skip(1));
+        let behind = pairs.into_iter().find(|(word, _)| **word == flag);
+        let inside = ours
+            .iter()
+            .find_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
+        behind.map(|(_, value)| *value).or(inside)
+    };
+    let name = value("--name")
+        .or_else(|| value("--server"))
+        .or_else(|| value("-s"));
+    name.unwrap_or(server.name()).to_owned()
+}

@@ -1,0 +1,72 @@
+//! Reads JSON with comments and trailing commas.
+
+use jsonc_parser::ast;
+use jsonc_parser::common::Ranged as _;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::{Layout, Member, Node, SyntaxError, Value, position, require_unique};
+
+/// Reads a text.
+///
+/// # Errors
+/// A text that is not JSON, or has a key twice in one object of servers.
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &DIALECT).map_err(|error| {
+        let (line, column) = position(text, error.range().start);
+        SyntaxError::Invalid {
+            language: "JSON",
+            what: error.kind().to_string().to_lowercase(),
+            line,
+            column,
+        }
+    })?;
+    node(parsed.value.ok_or(SyntaxError::Empty)?)
+}
+
+/// What clients read: comments and trailing commas, and nothing else beyond JSON.
+const DIALECT: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: true,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+fn node(value: ast::Value<'_>) -> Result<Node, SyntaxError> {
+    let range = value.range();
+    let value = match value {
+        ast::Value::StringLit(text) => Value::Text(text.value.into_owned()),
+        ast::Value::NumberLit(_) => Value::Other,
+        ast::Value::BooleanLit(literal) => Value::Bool(literal.value),
+        ast::Value::NullKeyword(_) => Value::Null,
+        ast::Value::Array(array) => {
+            let elements = array.elements.into_iter().map(node);
+            Value::List(elements.collect::<Result<_, _>>()?)
+        }
+        ast::Value::Object(object) => {
+            let members = object.properties.into_iter().map(member);
+            let members = members.collect::<Result<Vec<_>, _>>()?;
+            require_unique(&members)?;
+            Value::Map(members)
+        }
+    };
+    Ok(Node {
+        value,
+        at: range.start..range.end,
+    })
+}
+
+fn member(property: ast::ObjectProp<'_>) -> Result<Member, SyntaxError> {
+    let key_at = property.name.range();
+    Ok(Member {
+        key: property.name.into_string(),
+        key_at: key_at.start..key_at.end,
+        node: node(property.value)?,
+        layout: Layout::Braces,
+    })
+}

@@ -1,0 +1,186 @@
+//! `wrap`, `unwrap` and `clients`, and that a guarded entry works when a client starts it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use super::support::{notes_server, proxy};
+
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        let dir = tempfile::tempdir().unwrap();
+        Home { dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().canonicalize().unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("HOME", self.path())
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(self.path());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let mut command = self.command(&proxy());
+        command.args(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeeds(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Starts an entry as a client does. Returns the answers to these requests.
+fn ask(home: &Home, entry: &Value, requests: &[Value]) -> Vec<Value> {
+    let args = entry["args"].as_array().unwrap();
+    let mut child = home
+        .command(Path::new(entry["command"].as_str().unwrap()))
+        .args(args.iter().map(|arg| arg.as_str().unwrap()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut answers = Vec::new();
+    for request in requests {
+        writeln!(stdin, "{request}").unwrap();
+        if request.get("id").is_some() {
+            let answer = lines.next().unwrap().unwrap();
+            answers.push(serde_json::from_str(&answer).unwrap());
+        }
+    }
+    drop(stdin);
+    child.wait().unwrap();
+    answers
+}
+
+// Issue 20: "The wrapped entry is started as the client would start it, lists tools and calls one."
+#[test]
+fn a_guarded_entry_lists_the_tools_and_calls_one_and_is_restored() {
+    let home = Home::new();
+    let entry = json!({"command": notes_server(), "args": [], "env": {"API_KEY": "hunter2"}});
+    let text = format!("{{ // mine\n\"mcpServers\": {{\"notes\": {entry}}},\n}}\n");
+    let path = home.write(".cursor/mcp.json", &text);
+    let shown = home.succeeds(&["wrap", "cursor"]);
+    assert!(
+        shown.contains("--write") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    let clients =
+        || -> Value { serde_json::from_str(&home.succeeds(&["clients", "--json"])).unwrap() };
+    let server = &clients()[0]["servers"][0];
+    assert_eq!(server["guarded"], false);
+
+    home.succeeds(&["wrap", "cursor", "--write"]);
+    let wrapped = fs::read_to_string(&path).unwrap();
+    let json = wrapped.replace("// mine", "").replace("},\n}", "}\n}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let entry = &json["mcpServers"]["notes"];
+    assert_eq!(
+        entry["command"],
+        proxy().canonicalize().unwrap().to_str().unwrap()
+    );
+    assert_eq!(clients()[0]["servers"][0]["connected"], Value::Null);
+    let hello = json!({
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"},
+    });
+    let answers = ask(
+        &home,
+        entry,
+        &[
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),
+            json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "list_notes", "arguments": {}}}),
+        ],
+    );
+    let tools = answers[1]["result"]["tools"].as_array().unwrap();
+    assert!(
+        tools.iter().any(|tool| tool["name"] == "delete_note"),
+        "{answers:?}"
+    );
+    assert!(answers[2]["result"]["content"].is_array(), "{answers:?}");
+    let server = &clients()[0]["servers"][0];
+    assert!(
+        server["connected"]
+            .as_str()
+            .is_some_and(|time| time.starts_with("20")),
+        "{server}"
+    );
+    assert_eq!(
+        (&server["kind"], &server["guarded"]),
+        (&json!("stdio"), &json!(true))
+    );
+
+    home.succeeds(&["unwrap", "--all", "--write"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    let kept = fs::read_dir(home.path().join(".local/state/approval-proxy/wrap")).unwrap();
+    assert_eq!(kept.count(), 0);
+}
+
+#[test]
+fn exit_codes_say_whether_something_was_left() {
+    let home = Home::new();
+    let good = home.write(
+        ".kiro/settings/mcp.json",
+        r#"{"mcpServers": {"a": {"command": "x"}}}"#,
+    );
+    let bad = home.write(".cursor/mcp.json", "{");
+    let code = |words: &[&str]| home.run(words).status.code().unwrap();
+    assert_eq!(code(&["wrap"]), 2);
+    assert_eq!(code(&["wrap", "no-such-client"]), 2);
+    assert_eq!(code(&["wrap", "kiro", "--server", "b"]), 2);
+    assert_eq!(code(&["wrap", "gone.json"]), 3);
+    assert_eq!(code(&["wrap", "zed"]), 3);
+    assert_eq!(code(&["wrap", "--all", "--write"]), 3);
+    assert_eq!(fs::read_to_string(&bad).unwrap(), "{");
+    assert!(fs::read_to_string(&good).unwrap().contains("--name"));
+    assert_eq!(code(&["unwrap", "kiro", "--write"]), 0);
+    assert_eq!(code(&["clients"]), 0);
+}
+
+#[test]
+fn files_of_a_project_change_only_if_they_are_named_and_without_a_path() {
+    let home = Home::new();
+    let text = r#"{"mcpServers": {"a": {"command": "x"}}}"#;
+    let path = home.write("work/.mcp.json", text);
+    assert_eq!(
+        home.run(&["wrap", "claude-code", "--write"]).status.code(),
+        Some(3)
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    home.succeeds(&["wrap", "work/.mcp.json", "--write"]);
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains(r#""command": "approval-proxy""#)
+    );
+    home.succeeds(&["unwrap", "work/.mcp.json", "--write"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
