@@ -177,7 +177,7 @@ fn an_invalid_config_of_the_engine_stops_the_start() {
         session.close_stdin();
         let (code, _) = session.exit();
         assert_eq!(code, 3);
-        let stderr = session.stderr();
-        assert!(stderr.contains(words) && stderr.contains(place), "{stderr}");
+        session.stderr_says(words);
+        session.stderr_says(place);
     }
 }

@@ -494,7 +494,10 @@ fn without_home_the_configuration_and_the_state_are_in_the_folder_that_the_user_
     let path = std::env::var("PATH").unwrap();
     let machine = machine.file(HOME, r#"{"approvalProxy": {"engines": ["elicitation"], "approvalInstantDeclineMs": 0}, "servers": {"scripted_upstream": {"alwaysDeny": ["read"]}}}"#);
     let mut session = machine
-        .with(|test| test.with_only_this_env().env("PATH", &path).without_log())
+        .with(|test| {
+            let test = test.with_only_this_env().env("PATH", &path);
+            test.env("XDG_CONFIG_HOME", "").without_log()
+        })
         .start();
     session.handshake();
     blocks(&mut session, &["read"]);
