@@ -260,7 +260,7 @@ async def twice_and_late(checks: Checks, setting: Setting) -> None:
         command, log, recording = recorded(setting, f"late-{server}", server, "--timeout", "1")
         async with client(setting, command, "auto", Human(LATE, APPROVE)) as session:
             late = await call(session, "wipe", poem)
-            said = failed(late) and "run out" in text(late)
+            said = failed(late) and "has expired" in text(late)
             checks.check(f"{server}: a late yes is refused, with the reason", said, late)
             checks.check(f"{server}: nothing is wiped late", (setting.files / "poem.txt").exists())
             wiped = await call(session, "wipe", poem)

@@ -55,7 +55,7 @@ async def answer_too_late(checks: Checks, setting: Setting, place: Stage, how: s
     human = Human(LATE, APPROVE)
     async with client(place, how, human) as session:
         refused = await call(session, "note", {"line": "late"})
-        why = failed(refused) and ("run out" in text(refused) or "in time" in text(refused))
+        why = failed(refused) and ("has expired" in text(refused) or "in time" in text(refused))
         checks.check(f"{name}: a late call is refused, with the reason", why, refused)
         if EACH[how] == LEGACY:
             checks.check(f"{name}: its prompt is withdrawn", await until(lambda: human.withdrawn == 1, 2))
