@@ -22,6 +22,7 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MOST_LINES = {"README.md": 150, "ARCHITECTURE.md": 150}
 ATTACKS = "docs/security/attacks.md"
+PLACES = "docs/architecture/finding-things.md"
 # Files that may cite documents. Data such as fuzzing corpora is not read.
 CODE = (".rs", ".py", ".mjs", ".js", ".toml", ".css", ".html", ".json", ".jsonc", ".yml")
 
@@ -212,6 +213,21 @@ class Tree:
         if not self.counts["tests"]:
             self.complain(name, 1, "names no test: this script misreads it")
 
+    def check_places(self, name):
+        """Checks rows such as `gate/ask.rs` `step`: the file exists below `src`, and contains each name that follows."""
+        file = None
+        for number, line in enumerate(prose(self.text(name)), 1):
+            for _, named in CODE_SPAN.findall(line) if line.startswith("|") else ():
+                self.counts["places"] += 1
+                if named.endswith(".rs"):
+                    file = f"src/{named}"
+                    if file not in self.names:
+                        self.complain(name, number, f"there is no file `{file}`")
+                elif "/" not in named and file in self.names and named.split("::")[-1] not in self.text(file):
+                    self.complain(name, number, f"`{file}` does not contain `{named}`")
+        if not self.counts["places"]:
+            self.complain(name, 1, "names no file: this script misreads it")
+
     def check_length(self, name, most):
         count = len(self.text(name).splitlines())
         if count > most:
@@ -232,9 +248,10 @@ def main():
         tree.check_tests(ATTACKS)
     else:
         tree.wrong.append(f"{ATTACKS}: there is no such file")
+    tree.check_places(PLACES)
     for line in tree.wrong:
         print(line)
-    counts = ", ".join(f"{tree.counts[what]} {what}" for what in ("links", "anchors", "citations", "tests"))
+    counts = ", ".join(f"{tree.counts[what]} {what}" for what in ("links", "anchors", "citations", "tests", "places"))
     if tree.wrong:
         sys.exit(f"{len(tree.wrong)} faults in {len(pages)} pages and the code ({counts})")
     print(f"{len(pages)} pages: {counts}, all good")

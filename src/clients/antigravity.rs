@@ -1,6 +1,7 @@
-//! Antigravity: as Windsurf, in one of three folders.
+//! Antigravity: entries like Windsurf's, in one of three folders.
 
-use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+use super::client::{Client, MCP_SERVERS, no_files};
+use super::windsurf::FORM;
 
 pub(super) static CLIENT: Client = Client {
     name: "antigravity",
@@ -20,12 +21,4 @@ pub(super) static CLIENT: Client = Client {
     places: MCP_SERVERS,
     form: &FORM,
     limit: None,
-};
-
-const FORM: Form = Form {
-    remote: Remote {
-        url: "serverUrl",
-        ..COMMON.remote
-    },
-    ..COMMON
 };

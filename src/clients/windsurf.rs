@@ -13,7 +13,7 @@ pub(super) static CLIENT: Client = Client {
     limit: None,
 };
 
-const FORM: Form = Form {
+pub(super) const FORM: Form = Form {
     remote: Remote {
         url: "serverUrl",
         ..COMMON.remote

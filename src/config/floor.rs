@@ -1,7 +1,6 @@
-//! The floor of a user configuration: what no weaker source may undercut.
+//! The floor of a user configuration: minimum settings that no other source may weaken.
 //!
-//! It compares what the sources say. Which floors there are is found by `user_config`, how sources lie over each other is
-//! decided by `resolve`.
+//! `load` finds the floors, and `resolve` merges the sources.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! The server that a run guards: from a config file, a command line, or a URL, with the settings that stand beside it.
+//! The server that a run guards, given by a config file, a command or a URL, and the settings that come with it.
 //!
-//! It opens no file (`load` does) and lays no sources over each other (`resolve` does).
+//! `load` opens the files, and `resolve` merges the settings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -51,7 +51,7 @@ pub enum ServerChoice {
     },
 }
 
-/// Where the URL of a server stands.
+/// Where the URL of a server is given.
 #[derive(Debug, Clone)]
 pub enum UrlChoice {
     /// On the command line, where every user of the machine can read it.
@@ -60,17 +60,17 @@ pub enum UrlChoice {
     Variable(String),
 }
 
-/// The server, and what is said about it.
+/// The server, and the settings from its own file.
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) upstream: UpstreamConfig,
     /// Its `approvalRules`.
     pub(super) rules: Layer,
-    /// Where these stand.
+    /// Where `approvalRules` is.
     pub(super) rules_at: Source,
     /// The `approvalProxy` of its file.
     pub(super) proxy: Layer,
-    /// Where that stands.
+    /// Where `approvalProxy` is.
     pub(super) proxy_at: Source,
     /// The config file as it was named, if there is one.
     pub(super) file: Option<PathBuf>,
@@ -78,7 +78,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// A server that no file says anything about.
+    /// Returns a server without a file, and so without settings of its own.
     fn alone(upstream: UpstreamConfig) -> Guarded {
         Guarded {
             upstream,
@@ -91,7 +91,7 @@ impl Guarded {
         }
     }
 
-    /// The server that `program` starts with `args`, as they were given.
+    /// Returns the server that `program` starts with exactly these `args`.
     pub(super) fn by_command(
         program: OsString,
         args: Vec<OsString>,
@@ -108,10 +108,10 @@ impl Guarded {
         })
     }
 
-    /// The server at a URL.
+    /// Returns the server at a URL.
     ///
     /// # Errors
-    /// A URL that is not `http` or `https`, or that holds a secret on the command line; a variable that is not set or
+    /// A URL that is not `http` or `https`, or that could contain a secret on the command line; a variable that is not set or
     /// empty; a header that HTTP does not allow.
     pub(super) fn by_url(
         url: &UrlChoice,

@@ -51,7 +51,7 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
 }
 
 /// The user configuration in use, and the floors: of the one in use, of the home folder that the user database names,
-/// and of the machine. They apply together, so that neither a flag nor a variable leads around one.
+/// and of the machine. They apply together, so no flag or variable can bypass one.
 fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs, ConfigError> {
     let named = match &flags.config {
         Some(file) => Some((environment.in_home(file.clone())?, true)),
@@ -88,8 +88,8 @@ fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs,
     })
 }
 
-/// A user configuration, and which file it was read from. Two names that lead to the same file are compared by that: a
-/// link could lead elsewhere by the time somebody follows it again.
+/// A user configuration, and the identity of the file that was read. Files are compared by identity and not by path,
+/// because a link could be changed between two looks.
 struct Opened {
     config: UserConfig,
     /// The device and the number of the file there.
@@ -106,7 +106,7 @@ impl Opened {
             file: file.to_owned(),
             cause,
         };
-        // A pipe that nobody writes to must not delay the start for ever.
+        // Without this flag, opening a pipe that nobody writes to would block forever.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let opened = match OpenOptions::new().read(true).custom_flags(flags).open(file) {
             Err(error) if !is_named && is_missing(file, &error) => return Ok(None),

@@ -91,7 +91,7 @@ impl Gate {
             Ok(Line::Message(message)) => {
                 self.message_from_upstream(text, &message, Payload::Frame, now);
             }
-            // INVARIANT 4: a batch could contain the answer to a request of ours.
+            // INVARIANT 4: a batch could contain the answer to one of our requests.
             Ok(Line::Batch(entries)) => {
                 let mut unreadable = None;
                 for entry in entries {

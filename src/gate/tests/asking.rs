@@ -142,7 +142,7 @@ fn only_the_first_answer_counts() {
     scene.expect_refused(8, "denied by a person");
 }
 
-// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused."
+// invariants.md, 6: "A peer's request is refused if its id equals that of one of our open requests."
 #[test]
 fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     let request = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});

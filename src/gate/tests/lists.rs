@@ -975,7 +975,7 @@ fn calls_that_wait_for_the_list_are_decided_in_order_of_arrival() {
     scene.expect_nothing();
 }
 
-// invariants.md, 4: "one from the upstream could carry the answer to a request of ours".
+// invariants.md, 4: "one from the upstream could carry the answer to one of our requests".
 #[test]
 fn an_answer_in_a_batch_settles_the_list_and_stays_here() {
     let mut scene = session();

@@ -390,8 +390,8 @@ fn an_escaped_method_or_name_is_a_call_like_any_other() {
     }
 }
 
-// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused. Client
-// ids are kept as they are".
+// invariants.md, 6: "A peer's request is refused if its id equals that of one of our open requests.
+// Client ids are kept as they are".
 #[test]
 fn an_id_that_is_in_use_is_refused_and_nothing_is_confused() {
     let mut scene = session(Mode::Destructive);
