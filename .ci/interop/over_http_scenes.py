@@ -185,7 +185,8 @@ async def count_and_linger(checks: Checks, setting: Setting, place: Stage, how: 
             tasks.cancel_scope.cancel()
         told = await until(lambda: notes(setting) == ["began", "cancelled"])
         checks.check(f"{name}: the server learns that it is cancelled", told, notes(setting))
-        checks.check(f"{name}: the session goes on", succeeded(await call(session, "whoami", {})))
+        after = await call(session, "whoami", {})
+        checks.check(f"{name}: the session goes on", succeeded(after), after)
 
 
 async def at_the_door(checks: Checks, setting: Setting) -> None:
