@@ -482,7 +482,7 @@ impl World {
                 used: false,
                 item: Some(item.id),
             }),
-            ToEngine::OpenBrowser { .. } => {}
+            ToEngine::Join { .. } | ToEngine::OpenBrowser { .. } => {}
             ToEngine::Close { item, .. } => {
                 // A yes to it does not count either, if no call has come for it.
                 self.item_ends(&item);

@@ -26,6 +26,11 @@ pub trait Courier: Send {
 pub trait CourierSettings: Debug + Send + Sync {
     /// Creates the courier. Does not start anything yet.
     fn courier(&self) -> Box<dyn Courier>;
+
+    /// Returns true if its cards link to the page, or its answers come there: then the process that asks serves it.
+    fn needs_page(&self) -> bool {
+        false
+    }
 }
 
 /// A verdict as a courier reports it.

@@ -287,6 +287,9 @@ impl Gate {
                 self.put_item(key, (engine, item), until, opens_browser, now);
                 self.prepare_to_mark(key, now);
             }
+            Effect::JoinEngine { engine, item } => {
+                self.put(Output::ToEngine(ToEngine::Join { engine, item }));
+            }
             Effect::OpenBrowser { item } => {
                 self.put(Output::ToEngine(ToEngine::OpenBrowser { item }));
             }

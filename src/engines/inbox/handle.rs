@@ -97,7 +97,8 @@ impl Job {
                 let description = request.description.as_ref();
                 ENTRY + request.call.bytes() + description.map_or(0, String::len)
             }
-            ToEngine::OpenBrowser { .. }
+            ToEngine::Join { .. }
+            | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
             | ToEngine::Resume(
@@ -239,6 +240,8 @@ impl OutOfBandEngines for InboxHandle {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
                 },
+                // The items of a process that has none are lost.
+                ToEngine::Join { .. } => return Err("no question was asked in it".to_owned()),
                 ToEngine::OpenBrowser { .. }
                 | ToEngine::Park { .. }
                 | ToEngine::Close { .. }
@@ -262,6 +265,7 @@ impl OutOfBandEngines for InboxHandle {
                 false => return Ok(()),
             },
             message @ (ToEngine::Ask { .. }
+            | ToEngine::Join { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }

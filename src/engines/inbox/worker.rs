@@ -121,8 +121,8 @@ pub(super) struct OpenInbox {
 }
 
 pub(super) struct Waiting {
-    /// The engine that shows it to people.
-    engine: EngineId,
+    /// The engines that show it to people.
+    engines: Vec<EngineId>,
     /// What a signature must cover: the item as it was asked, whatever the store shows.
     fingerprint: String,
     /// Whether its session knows the URL of its page.
@@ -130,6 +130,13 @@ pub(super) struct Waiting {
     /// Whether we may open a browser for it.
     opens_browser: bool,
     answers: UnboundedSender<FromEngine>,
+}
+
+impl Waiting {
+    /// Whether the inbox was asked to show it.
+    fn is_in_inbox(&self) -> bool {
+        self.engines.contains(&EngineId::INBOX)
+    }
 }
 
 impl Worker {
@@ -223,6 +230,7 @@ impl Worker {
                 item,
                 opens_browser,
             } => self.ask(engine, &item, opens_browser, answers),
+            ToEngine::Join { engine, item } => self.join(engine, &item, &answers),
             ToEngine::OpenBrowser { item } => {
                 let is_first = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
@@ -309,7 +317,7 @@ impl Worker {
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
-                    engine,
+                    engines: vec![engine],
                     fingerprint: item.fingerprint(),
                     is_listed: false,
                     opens_browser,
@@ -328,12 +336,49 @@ impl Worker {
                 let item = item.id.clone();
                 let failure = Failure::unreachable(why);
                 // The session may have ended.
-                let _ = answers.send(FromEngine::Failed { item, failure });
+                let _ = answers.send(FromEngine::Failed {
+                    engine: None,
+                    item,
+                    failure,
+                });
                 if !matches!(error.kind, ErrorKind::Locked | ErrorKind::Full) {
                     self.fail_all(&error);
                 }
             }
         }
+    }
+
+    /// Lets one more engine show an item that waits.
+    fn join(&mut self, engine: EngineId, item: &str, answers: &UnboundedSender<FromEngine>) {
+        let Some(inbox) = self.inbox.as_mut() else {
+            return;
+        };
+        let Some(waiting) = self.waiting.get_mut(item) else {
+            // It was decided or lost, which its session learns in a moment.
+            return;
+        };
+        if !waiting.engines.contains(&engine) {
+            waiting.engines.push(engine);
+        }
+        if engine == EngineId::INBOX {
+            return self.maintain_soon();
+        }
+        let failure = match inbox.store.requests.find(item) {
+            // What it shows is what was asked: the verdict is about this.
+            Ok(Some(entry)) if entry.item.fingerprint() == waiting.fingerprint => {
+                return self.carry(engine, &entry.item);
+            }
+            Ok(Some(_)) if inbox.may_have_verdicts => return,
+            Ok(_) => Failure::unreachable("the item is no longer in the store"),
+            Err(error) => Failure::unreachable(with_causes(&error)),
+        };
+        let (engine, item) = (Some(engine), item.to_owned());
+        // The session may have ended.
+        let _ = answers.send(FromEngine::Failed {
+            engine,
+            item,
+            failure,
+        });
     }
 
     fn close(&mut self, item: &str, how: Closed) {
@@ -506,7 +551,7 @@ impl Worker {
         let unlisted = self
             .waiting
             .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_listed && waiting.engine == EngineId::INBOX);
+            .filter(|(_, waiting)| !waiting.is_listed && waiting.is_in_inbox());
         for (item, waiting) in unlisted {
             let Some(url) = inbox.page_server.url_of(item) else {
                 return;
@@ -528,7 +573,11 @@ impl Worker {
             let why = why.clone();
             let failure = Failure::unreachable(why);
             self.couriers.withdraw(&item);
-            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
+            let _ = waiting.answers.send(FromEngine::Failed {
+                engine: None,
+                item,
+                failure,
+            });
         }
         self.resumed.clear();
         // The next question opens it again.
@@ -564,9 +613,13 @@ impl Worker {
             return;
         };
         let mut wrong = None;
-        // Items of other engines need no page.
-        let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
-        let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_for_inbox);
+        // Items of engines that do not link to the page need none.
+        let couriers = &self.couriers;
+        let is_on_page = |waiting: &Waiting| {
+            let mut engines = waiting.engines.iter();
+            engines.any(|engine| *engine == EngineId::INBOX || couriers.need_page(*engine))
+        };
+        let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_on_page);
         let maintained = match needs_page {
             true => inbox
                 .page_server
@@ -629,6 +682,7 @@ impl Worker {
             if let Some(waiting) = waiting {
                 let why = "another process closed its item".to_owned();
                 let answer = FromEngine::Failed {
+                    engine: None,
                     item: item.clone(),
                     failure: Failure::unreachable(why),
                 };

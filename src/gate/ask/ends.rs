@@ -27,7 +27,8 @@ impl Ask {
     }
 
     pub(super) fn tick(&mut self, context: &mut StepContext<'_>) {
-        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= context.now);
+        let now = context.now;
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         match &self.claim {
             Claim::Calls(_) if self.is_approved() => self.release(context),
             Claim::Calls(_) | Claim::State(_) if is_due(self.deadline) => {
@@ -43,9 +44,13 @@ impl Ask {
                     && *until <= context.now
                 {
                     self.prompt = PromptState::Closed;
-                    self.put(self.deadline, context);
+                    self.ask_client_again(context);
+                }
+                if is_due(self.engines_at) {
+                    self.engines_are_due(context);
                 }
             }
+            Claim::State(_) if is_due(self.engines_at) => self.engines_are_due(context),
             // It was not answered, or its call was not made again.
             Claim::Parked { until } if *until <= context.now => {
                 self.unpark(Closed::Expired, context)
@@ -70,19 +75,17 @@ impl Ask {
 
     fn calls_timed_out(&mut self, timed_out: Failed, context: &mut StepContext<'_>) {
         const WHY: &str = "nobody answered in time";
-        let channel = context.channel(self.engine);
-        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
-            && self.engine + 1 < context.settings.channels.len();
+        if let PromptState::Pause { error, .. } = &self.prompt {
+            let refusal = Refusal::ClientError(error.clone());
+            self.prompt = PromptState::Closed;
+            let client = context.position(Engine::Elicitation);
+            let client = client.unwrap_or(self.engine);
+            return self.engine_failed(client, refusal, context);
+        }
+        if self.move_on(context) {
+            return;
+        }
         match &self.prompt {
-            PromptState::Pause { error, .. } => {
-                let refusal = Refusal::ClientError(error.clone());
-                self.prompt = PromptState::Closed;
-                self.engine_failed(refusal, context);
-            }
-            PromptState::Open { .. } | PromptState::Closed if falls_back => {
-                self.close(WHY, Closed::Expired, context);
-                self.put_from(self.engine + 1, Some(timed_out), context);
-            }
             // INVARIANT 3: silence is a yes only for a prompt that the client can have seen, and only if the operator
             // chose that.
             PromptState::Open {
@@ -92,7 +95,7 @@ impl Ask {
                 self.close(WHY, Closed::Expired, context);
                 self.approve(Approval::silence(), context);
             }
-            PromptState::Open { .. } | PromptState::Closed => {
+            PromptState::Open { .. } | PromptState::Pause { .. } | PromptState::Closed => {
                 let parked =
                     |item| Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
                 if self.stays_open(context) && self.park(parked, context) {
@@ -169,21 +172,10 @@ impl Ask {
     /// Moves the question on to the inbox when nobody answered the client's form in time. Does so only if the operator
     /// chose that, and if the state has not expired, so that a retry can still come.
     fn moves_to_inbox(&mut self, expires: Duration, context: &mut StepContext<'_>) -> bool {
-        let channel = context.channel(self.engine);
-        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
-        let next = self.next_out_of_band(context.settings);
-        let next = next.filter(|_| falls_back && context.now < expires);
-        let Some((at, channel, engine)) = next else {
-            return false;
-        };
-        if !self.fits_inbox {
+        if context.now >= expires || !self.fits_inbox || !self.move_on(context) {
             return false;
         }
-        let deadline = context.time_at(channel).unwrap_or(expires).min(expires);
-        self.engine = at;
-        let until = self.item_until(Some(deadline), context);
-        self.ask_engine(engine, until, context);
-        self.deadline = Some(deadline.saturating_add(GRACE).min(expires));
+        self.deadline = Some(self.deadline.unwrap_or(expires).min(expires));
         true
     }
 
@@ -204,7 +196,7 @@ impl Ask {
         self.withdraw_prompt("nobody answered in time", context);
         self.engine = engine;
         if self.open_item().is_none() {
-            self.ask_engine(EngineId::INBOX, Some(until), context);
+            self.add_item(EngineId::INBOX, Some(until), context);
         }
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;

@@ -25,8 +25,8 @@ type CourierResult = (String, EngineId, Result<CarriedVerdict, Failure>);
 pub(in crate::engines::inbox) struct Couriers {
     configured: ConfiguredCouriers,
     running: HashMap<EngineId, Box<dyn Courier>>,
-    /// The engine that carries each item.
-    carried: HashMap<String, EngineId>,
+    /// The engines that carry each item.
+    carried: HashMap<String, Vec<EngineId>>,
     /// The verdicts of our couriers that the store has accepted. We read them back from it in a moment.
     decided: HashMap<String, (EngineId, Verdict)>,
     sender: Sender<CourierResult>,
@@ -56,16 +56,37 @@ impl Couriers {
     /// Withdraws the item from its courier, because nobody waits for its verdict any more.
     pub(super) fn withdraw(&mut self, item: &str) {
         self.decided.remove(item);
-        if let Some(engine) = self.carried.remove(item)
-            && let Some(courier) = self.running.get_mut(&engine)
-        {
-            courier.withdraw(item);
+        for engine in self.carried.remove(item).unwrap_or_default() {
+            if let Some(courier) = self.running.get_mut(&engine) {
+                courier.withdraw(item);
+            }
         }
+    }
+
+    /// Returns true if the engine's messages link to the page, or its answers come there.
+    pub(super) fn need_page(&self, engine: EngineId) -> bool {
+        let mut settings = self.configured.iter();
+        settings.any(|(id, settings)| *id == engine && settings.needs_page())
     }
 
     /// Returns true if a courier may still send a result.
     pub(super) fn is_carrying(&self) -> bool {
         !self.carried.is_empty()
+    }
+
+    fn is_carried_by(&self, item: &str, engine: EngineId) -> bool {
+        let carriers = self.carried.get(item);
+        carriers.is_some_and(|carriers| carriers.contains(&engine))
+    }
+
+    /// Forgets that an engine carries an item, because it has failed.
+    fn drop_carrier(&mut self, item: &str, engine: EngineId) {
+        if let Some(carriers) = self.carried.get_mut(item) {
+            carriers.retain(|carrier| *carrier != engine);
+            if carriers.is_empty() {
+                self.carried.remove(item);
+            }
+        }
     }
 
     fn carry(&mut self, engine: EngineId, item: &Item) {
@@ -82,7 +103,10 @@ impl Couriers {
         });
         match settings.next() {
             Some((_, settings)) => {
-                self.carried.insert(item.id.clone(), engine);
+                let carriers = self.carried.entry(item.id.clone()).or_default();
+                if !carriers.contains(&engine) {
+                    carriers.push(engine);
+                }
                 let courier = running.entry(engine).or_insert_with(|| settings.courier());
                 courier.carry(item, answer);
             }
@@ -108,14 +132,15 @@ impl Worker {
         let results: Vec<CourierResult> = self.couriers.results.try_iter().collect();
         for (item, engine, answer) in results {
             // Somebody else may have decided.
-            if self.couriers.carried.remove(&item) != Some(engine)
-                || !self.waiting.contains_key(&item)
-            {
+            if !self.couriers.is_carried_by(&item, engine) || !self.waiting.contains_key(&item) {
                 continue;
             }
             match answer {
                 Ok(carried) => self.decide(item, engine, carried),
-                Err(failure) => self.has_failed(item, failure),
+                Err(failure) => {
+                    self.couriers.drop_carrier(&item, engine);
+                    self.has_failed(item, engine, failure);
+                }
             }
         }
     }
@@ -146,33 +171,23 @@ impl Worker {
             // We read the earlier verdict from the store in a moment.
             Ok(Decided::TooLate(_) | Decided::Unknown) => {}
             Err(error) => {
-                self.has_failed(item, Failure::unreachable(with_causes(&error)));
+                self.has_failed(item, engine, Failure::unreachable(with_causes(&error)));
             }
         }
     }
 
-    /// Reports that the engine failed. If somebody has decided elsewhere in the meantime, that verdict counts instead,
-    /// and we read it in a moment.
-    fn has_failed(&mut self, item: String, failure: Failure) {
-        let now_ms = self.clock.now().unix_ms;
-        if let Some(inbox) = &mut self.inbox {
-            inbox.needs_scrub = true;
-            match inbox.store.requests.withdraw(&item, now_ms) {
-                Ok(true) => {}
-                Ok(false) => {
-                    inbox.may_have_verdicts = true;
-                    return;
-                }
-                // Nobody waits for it here any more, and it expires by itself.
-                Err(error) => {
-                    let why = with_causes(&error);
-                    tracing::warn!("cannot withdraw an item of the inbox: {why}");
-                }
-            }
-        }
-        if let Some(waiting) = self.waiting.remove(&item) {
+    /// Reports that an engine failed. If somebody has decided elsewhere in the meantime, that verdict counts instead: we
+    /// read it first.
+    fn has_failed(&mut self, item: String, engine: EngineId, failure: Failure) {
+        self.take_verdicts();
+        if let Some(waiting) = self.waiting.get(&item) {
+            let engine = Some(engine);
             // The session may have ended.
-            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
+            let _ = waiting.answers.send(FromEngine::Failed {
+                engine,
+                item,
+                failure,
+            });
         }
     }
 }
