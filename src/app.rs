@@ -120,7 +120,7 @@ fn inbox(
     channels.find(|channel| channel.engine != Engine::Elicitation)?;
     let inbox = InboxHandle::new(WorkerSettings {
         key,
-        couriers: config.couriers.clone(),
+        couriers: engines::couriers(config),
         state_dir: config.inbox.state_dir.clone(),
         page: page_settings(&config.inbox),
         stderr: stderr.clone(),

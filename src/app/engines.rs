@@ -1,9 +1,14 @@
 //! Applies the inbox's key to a run: whether it is the pinned one, and which assurance each engine can reach.
 
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
-use crate::engines::registry::reach;
-use crate::gate::{Client, Engine};
+use crate::engines::inbox::handle::ConfiguredCourier;
+use crate::engines::{CourierContext, PageLinks};
+use crate::gate::{Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with; `None` if no passphrase is set, an error message
@@ -21,6 +26,37 @@ pub struct WrongKey {
     found: String,
     /// The command that prints the key.
     show_key: String,
+}
+
+/// Returns the engines that need a courier. Nothing of them starts yet.
+pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
+    let transport = Arc::new(config.engine_transport.clone());
+    let withheld: Arc<[OsString]> = config.engines.withheld.clone().into();
+    let (runtime, page) = (Arc::default(), PageLinks::default());
+    let engines = config.engines.list.iter().filter_map(|engine| {
+        let Engine::OutOfBand(name) = engine.channel.engine else {
+            return None;
+        };
+        let timeout = match engine.channel.patience {
+            Patience::Default => config.settings.timeout,
+            Patience::Own(timeout) => timeout,
+        };
+        Some(ConfiguredCourier {
+            context: CourierContext {
+                name,
+                show: engine.show,
+                timeout,
+                transport: Arc::clone(&transport),
+                redaction: config.settings.redaction.clone(),
+                withheld: Arc::clone(&withheld),
+                runtime: Arc::clone(&runtime),
+                page: page.clone(),
+            },
+            reach: engine.channel.reach,
+            settings: Arc::clone(engine.courier.as_ref()?),
+        })
+    });
+    engines.collect()
 }
 
 /// Compares the key with the one that the configuration pins, and sets the assurance that the engines of
@@ -48,8 +84,8 @@ pub(super) fn apply_key(config: &mut Resolved, key: &InboxKey) -> Result<(), Wro
     let key = key.as_ref().ok().and_then(Option::as_ref);
     settings.inbox_key = key.map(|key| key.fingerprint().to_string());
     for channel in &mut settings.channels {
-        if let Engine::OutOfBand(engine) = channel.engine {
-            channel.reach = reach(engine, key.is_some());
+        if channel.engine == Engine::INBOX && key.is_some() {
+            channel.reach = Assurance::InboxPassphrase;
         }
     }
     let is_asked = |engine| {

@@ -81,6 +81,12 @@ impl Redaction {
         }
     }
 
+    /// Returns true if the value under this name is a secret, whatever it is.
+    #[must_use]
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.judge(name) == Verdict::Secret
+    }
+
     /// Appends a value as JSON without secrets. Strings longer than [`MAX_STRING`] characters are shortened and get
     /// their length and digest. If the value exceeds [`MAX_ARGS`] bytes, its last elements and members are replaced by
     /// a note.

@@ -19,7 +19,7 @@ use super::page_server::PageServerSettings;
 use super::passphrase::PublicKey;
 use super::queue::{Jobs, queue};
 use super::store;
-use super::worker::{ConfiguredCouriers, Couriers, Unrecorded, Worker};
+use super::worker::{ConfiguredCourier, Couriers, Unrecorded, Worker};
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::OutOfBandEngines;
@@ -43,7 +43,7 @@ pub struct WorkerSettings {
     /// Where to print the page's address.
     pub stderr: Stderr,
     /// The couriers of engines other than the inbox.
-    pub couriers: ConfiguredCouriers,
+    pub couriers: Vec<ConfiguredCourier>,
     /// Says which values are secret, so that the history does not keep them.
     pub redaction: Redaction,
     /// The user and the server. If `None`, we cannot identify them, so no parked item outlives its session.

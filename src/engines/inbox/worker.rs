@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub(super) use self::couriers::{ConfiguredCouriers, Couriers};
+pub use self::couriers::ConfiguredCourier;
+pub(super) use self::couriers::Couriers;
 use self::resuming::ResumedItem;
 use super::handle::{Job, WorkerSettings, held};
 use super::page_server::PageServer;

@@ -8,22 +8,29 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::Worker;
-use crate::approval::item::{Item, Verdict, read_approver};
+use crate::approval::item::{Assurance, Item, Verdict, read_approver};
 use crate::engines::inbox::store::{Decided, SignedVerdict, cut_reason};
-use crate::engines::registry::reach;
-use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
+use crate::engines::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
 use crate::sys::with_causes;
 
-/// The configured engines that have a courier.
-pub(in crate::engines::inbox) type ConfiguredCouriers = Vec<(EngineId, Arc<dyn CourierSettings>)>;
+/// An engine that has a courier.
+#[derive(Debug, Clone)]
+pub struct ConfiguredCourier {
+    /// What the courier gets from this process, with the engine's name.
+    pub context: CourierContext,
+    /// The assurance of its verdicts.
+    pub reach: Assurance,
+    /// Its configuration.
+    pub settings: Arc<dyn CourierSettings>,
+}
 
 /// The result of a courier for one item.
 type CourierResult = (String, EngineId, Result<CarriedVerdict, Failure>);
 
 /// The couriers of this process. Each is created when it is first needed.
 pub(in crate::engines::inbox) struct Couriers {
-    configured: ConfiguredCouriers,
+    configured: Vec<ConfiguredCourier>,
     running: HashMap<EngineId, Box<dyn Courier>>,
     /// The engines that carry each item.
     carried: HashMap<String, Vec<EngineId>>,
@@ -34,7 +41,7 @@ pub(in crate::engines::inbox) struct Couriers {
 }
 
 impl Couriers {
-    pub(in crate::engines::inbox) fn new(configured: ConfiguredCouriers) -> Couriers {
+    pub(in crate::engines::inbox) fn new(configured: Vec<ConfiguredCourier>) -> Couriers {
         let (sender, results) = channel();
         Couriers {
             configured,
@@ -65,8 +72,14 @@ impl Couriers {
 
     /// Returns true if the engine's messages link to the page, or its answers come there.
     pub(super) fn need_page(&self, engine: EngineId) -> bool {
-        let mut settings = self.configured.iter();
-        settings.any(|(id, settings)| *id == engine && settings.needs_page())
+        let configured = find(&self.configured, engine);
+        configured.is_some_and(|engine| engine.settings.needs_page())
+    }
+
+    /// Returns the assurance of an engine's verdicts.
+    fn reach(&self, engine: EngineId) -> Assurance {
+        let configured = find(&self.configured, engine);
+        configured.map_or(Assurance::CallerRelayed, |engine| engine.reach)
     }
 
     /// Returns true if a courier may still send a result.
@@ -95,19 +108,18 @@ impl Couriers {
             running,
             ..
         } = self;
-        let mut settings = configured.iter().filter(|(id, _)| *id == engine);
         let (sender, id) = (self.sender.clone(), item.id.clone());
         let answer = Answer::new(move |answer| {
             // The process may be ending.
             let _ = sender.send((id, engine, answer));
         });
-        match settings.next() {
-            Some((_, settings)) => {
+        match find(configured, engine) {
+            Some(configured) => {
                 let carriers = self.carried.entry(item.id.clone()).or_default();
                 if !carriers.contains(&engine) {
                     carriers.push(engine);
                 }
-                let courier = running.entry(engine).or_insert_with(|| settings.courier());
+                let courier = running.entry(engine).or_insert_with(|| configured.settings.courier(&configured.context));
                 courier.carry(item, answer);
             }
             None => {
@@ -117,6 +129,11 @@ impl Couriers {
             }
         }
     }
+}
+
+fn find(configured: &[ConfiguredCourier], engine: EngineId) -> Option<&ConfiguredCourier> {
+    let mut configured = configured.iter();
+    configured.find(|courier| courier.context.name == engine)
 }
 
 impl Worker {
@@ -150,7 +167,7 @@ impl Worker {
             choice: carried.choice,
             reason: carried.reason.map(|reason| cut_reason(&reason).to_owned()),
             cover: Duration::ZERO,
-            assurance: reach(engine, false),
+            assurance: self.couriers.reach(engine),
             approver: carried.approver.and_then(|name| read_approver(&name).ok()),
             decided_ms: self.clock.now().unix_ms,
         };
