@@ -118,11 +118,15 @@ fn inbox(
 ) -> Option<Arc<InboxHandle>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine != Engine::Elicitation)?;
+    let couriers = engines::couriers(config);
     let inbox = InboxHandle::new(WorkerSettings {
         key,
-        couriers: engines::couriers(config),
         state_dir: config.inbox.state_dir.clone(),
-        page: page_settings(&config.inbox),
+        page: PageServerSettings {
+            callbacks: Arc::new(engines::callbacks(&couriers)),
+            ..page_settings(&config.inbox)
+        },
+        couriers,
         stderr: stderr.clone(),
         redaction: config.settings.redaction.clone(),
         identity,
@@ -147,6 +151,7 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
         open_folder: var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
+        callbacks: Arc::default(),
     }
 }
 
@@ -454,6 +459,7 @@ impl Starter {
             command: &target.command,
             args: &target.args,
             env: &env,
+            withheld: &self.config.engines.withheld,
             cwd: target.cwd.as_deref(),
         };
         // Lines that the server writes to stderr must not look like records.

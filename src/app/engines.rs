@@ -7,7 +7,7 @@ use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::engines::inbox::handle::ConfiguredCourier;
-use crate::engines::{CourierContext, PageLinks};
+use crate::engines::{Callbacks, CourierContext, PageLinks};
 use crate::gate::{Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
 
@@ -57,6 +57,15 @@ pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
         })
     });
     engines.collect()
+}
+
+/// Returns what receives the answers that services send to the page.
+pub(super) fn callbacks(couriers: &[ConfiguredCourier]) -> Callbacks {
+    let callbacks = couriers.iter().filter_map(|courier| {
+        let callback = courier.settings.callback(&courier.context)?;
+        Some((courier.context.name.name().to_owned(), callback))
+    });
+    callbacks.collect()
 }
 
 /// Compares the key with the one that the configuration pins, and sets the assurance that the engines of

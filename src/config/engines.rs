@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -22,7 +23,7 @@ use super::pointer::shown;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use super::word::Word;
 use crate::approval::render::Show;
-use crate::engines::http::TransportSettings;
+use crate::engines::TransportSettings;
 use crate::engines::registry::{self, EngineOption, Registration};
 use crate::engines::CourierSettings;
 use crate::evidence::redact::Redaction;
@@ -459,10 +460,11 @@ impl EngineEntry {
                     (key.as_str(), Json::Object(members?))
                 }
                 (Some(_), _) => (key.as_str(), value.clone()),
-                (None, value) => {
+                (None, Json::String(path)) => {
                     let name = key.strip_suffix(FILE).unwrap_or(key);
-                    (name, Json::String(reader.file(key, value)?))
+                    (name, Json::String(reader.file(key, path.as_ref())?))
                 }
+                (None, _) => return Err(format!("`{key}` must be a path")),
             };
             if plain.insert(key.to_owned(), value).is_some() {
                 return Err(format!("`{key}` and `{key}{FILE}` are both set; keep one"));
@@ -519,11 +521,8 @@ impl SecretReader<'_> {
     }
 
     /// Returns the secret in the file that `path` names.
-    pub(super) fn file(&self, key: &str, path: &Json) -> Result<String, String> {
-        let Json::String(path) = path else {
-            return Err(format!("`{key}` must be a path"));
-        };
-        let path = self.environment.in_home(path.into());
+    pub(super) fn file(&self, key: &str, path: &Path) -> Result<String, String> {
+        let path = self.environment.in_home(path.to_owned());
         let path = path.map_err(|error| format!("`{key}`: {error}"))?;
         let unreadable =
             |error: std::io::Error| format!("`{key}`: cannot read `{}`: {error}", path.display());

@@ -4,8 +4,8 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::approver::ApproverName;
@@ -26,9 +26,9 @@ use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
 use super::user_config::UserConfig;
 use super::word::{DedupeFields, Word};
-use crate::engines::http::TransportSettings;
+use crate::engines::TransportSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
-use crate::gate::{Channel, Client, Engine, EngineId, Retry, Settings, TimeoutAction};
+use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::sys::net::is_loopback;

@@ -3,6 +3,7 @@
 //! The rows are in `settings`.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use heck::ToShoutySnakeCase;
@@ -327,6 +328,47 @@ impl<T: Value> Field for Vec<T> {
     fn over(mut self, weaker: Vec<T>) -> Vec<T> {
         self.extend(weaker);
         self
+    }
+}
+
+/// A value that is checked but not kept.
+pub struct Checked<T>(PhantomData<fn() -> T>);
+
+impl<T: Value> Field for Checked<T> {
+    type Value = T;
+    const ADDS_UP: bool = false;
+
+    fn read(input: Input<'_>) -> Result<Checked<T>, Fault> {
+        input.read::<T>().map(|_| Checked::default())
+    }
+
+    fn over(self, _weaker: Checked<T>) -> Checked<T> {
+        self
+    }
+}
+
+// Derived implementations would require the same traits of `T`, which may be a secret.
+impl<T> Default for Checked<T> {
+    fn default() -> Checked<T> {
+        Checked(PhantomData)
+    }
+}
+
+impl<T> Clone for Checked<T> {
+    fn clone(&self) -> Checked<T> {
+        Checked::default()
+    }
+}
+
+impl<T> PartialEq for Checked<T> {
+    fn eq(&self, _other: &Checked<T>) -> bool {
+        true
+    }
+}
+
+impl<T> fmt::Debug for Checked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Checked")
     }
 }
 

@@ -15,10 +15,11 @@ use super::redact::AuditRedact;
 use super::resolve::Transport;
 use super::schema;
 use super::setting::{
-    Fallback, Field, Given, Setting, both, inbox, process, proxy, rules,
+    Checked, Fallback, Field, Given, Setting, both, inbox, process, proxy, rules,
 };
 use super::size::ByteSize;
 use super::token::BearerToken;
+use super::secret_text::SecretText;
 use super::value::Input;
 use super::word::DedupeFields;
 use crate::approval::assurance::RequiredAssurance;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Fault, Problem};
 use super::file::parse_json;
+use super::floor::Source;
 use super::json::{Node, Object};
 use super::nearest::nearest;
 use super::pointer::Pointer;

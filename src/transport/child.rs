@@ -372,6 +372,7 @@ mod tests {
                 command: command.as_ref(),
                 args: &[],
                 env: &env,
+                withheld: &[],
                 cwd: None,
             })
         };

@@ -73,7 +73,7 @@ impl Couriers {
     /// Returns true if the engine's messages link to the page, or its answers come there.
     pub(super) fn need_page(&self, engine: EngineId) -> bool {
         let configured = find(&self.configured, engine);
-        configured.is_some_and(|engine| engine.settings.needs_page())
+        configured.is_some_and(|engine| engine.settings.needs_page(&engine.context))
     }
 
     /// Returns the assurance of an engine's verdicts.
