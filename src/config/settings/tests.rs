@@ -5,7 +5,7 @@ pub(in crate::config) mod documents;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::setting::{Effect, Place};
+use crate::config::setting::Place;
 
 // contract.md, "Configuration": "Each key belongs to `approvalRules` (per server), to
 // `approvalProxy` (global), or to both".
@@ -24,7 +24,7 @@ fn every_key_of_the_contract_has_its_place() {
     );
     assert_eq!(
         of(Place::Proxy),
-        "dryRun defaultTimeout defaultTimeoutAction inboxKey auditLog clientIdMetadataUrl"
+        "dryRun defaultTimeout defaultTimeoutAction ask askDefault inboxKey auditLog clientIdMetadataUrl"
     );
     assert_eq!(
         of(Place::Both),
@@ -34,7 +34,7 @@ fn every_key_of_the_contract_has_its_place() {
          approvalRetryInitialBackoffSeconds approvalRetryMaxBackoffSeconds \
          approvalRetryBackoffMultiplier approvalDedupeKeyFields approvalDedupeArgKeys \
          approvalRetryableStatusCodes approvalAllowInsecureHttp approvalAllowedHosts \
-         approvalAuthToken auditRedact",
+         approvalAuthToken approvalAuthTokenFile auditRedact",
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::section::Section;
-use crate::config::setting::{Effect, Setting};
+use crate::config::setting::Setting;
 use crate::config::settings::SETTINGS;
 use crate::config::value::Form;
 
@@ -275,9 +275,6 @@ fn two_values(setting: &Setting) -> [String; 2] {
 fn of_two_sources_the_stronger_wins_for_every_key() {
     let mut pairs = 0;
     for setting in SETTINGS.iter().filter(|setting| setting.key().is_some()) {
-        if setting.effect == Effect::Later {
-            continue;
-        }
         let [a, b] = two_values(setting);
         for (at, stronger) in SOURCES.into_iter().enumerate() {
             for weaker in SOURCES.into_iter().skip(at + 1) {
