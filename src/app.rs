@@ -147,6 +147,7 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
         open_folder: var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
+        callbacks: Arc::default(),
     }
 }
 

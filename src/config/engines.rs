@@ -78,7 +78,7 @@ impl Engines {
                 return None;
             };
             // Cannot fail: `EngineEntry::checked` has read the options before.
-            let settings = registry::find(engine.name())?.read(&entry.options).ok()?;
+            let settings = registry::find(engine.name())?.read(engine, &entry.options, &Default::default()).ok()?;
             Some((engine, settings?))
         });
         couriers.collect()
@@ -238,7 +238,7 @@ impl EngineEntry {
         let Engine::OutOfBand(engine) = self.engine else {
             return true;
         };
-        registry::find(engine.name()).is_none_or(|engine| engine.read(&self.options).is_ok())
+        registry::find(engine.name()).is_none_or(|found| found.read(engine, &self.options, &Default::default()).is_ok())
     }
 
     /// The engine can be set up so. One without options of its own may only name an engine that is defined elsewhere.
@@ -248,7 +248,7 @@ impl EngineEntry {
         }
         if let Engine::OutOfBand(engine) = self.engine
             && let Some(registered) = registry::find(engine.name())
-            && let Err(bad) = registered.read(&self.options)
+            && let Err(bad) = registered.read(engine, &self.options, &Default::default())
         {
             return Err(Fault::from(Problem::Unexpected {
                 expected: format!("the options of the engine `{}`", engine.name()),

@@ -83,7 +83,7 @@ impl Couriers {
         match settings.next() {
             Some((_, settings)) => {
                 self.carried.insert(item.id.clone(), engine);
-                let courier = running.entry(engine).or_insert_with(|| settings.courier());
+                let courier = running.entry(engine).or_insert_with(|| settings.courier(&context(engine)));
                 courier.carry(item, answer);
             }
             None => {
@@ -92,6 +92,20 @@ impl Couriers {
                 answer.send(Err(Failure { kind, why }));
             }
         }
+    }
+}
+
+/// Until the configuration brings one for each engine.
+fn context(name: EngineId) -> crate::engines::CourierContext {
+    crate::engines::CourierContext {
+        name,
+        show: crate::approval::render::Show::Full,
+        timeout: None,
+        transport: Arc::default(),
+        redaction: crate::evidence::redact::Redaction::default(),
+        withheld: Arc::new([]),
+        runtime: Arc::default(),
+        page: crate::engines::PageLinks::default(),
     }
 }
 
