@@ -322,6 +322,11 @@ impl Engines {
         Ok(self)
     }
 
+    #[cfg(test)]
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some()
+    }
+
     fn entry(&self, name: &str) -> Option<&EngineEntry> {
         self.0.iter().find(|entry| entry.name == name)
     }
@@ -744,3 +749,6 @@ pub(super) const KEYS: [&str; 8] = [
     "minRisk",
     "show",
 ];
+
+#[cfg(test)]
+mod tests;

@@ -231,6 +231,7 @@ impl Visitor {
             instance,
             secret: SECRET,
             passphrase,
+            callbacks: Arc::default(),
         };
         let clock = Arc::new(Mutex::new(Now {
             elapsed: Duration::ZERO,
