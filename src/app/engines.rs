@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::approval::item::Assurance;
 use crate::config::Resolved;
-use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::engines::inbox::handle::ConfiguredCourier;
+use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::engines::{Callbacks, CourierContext, PageLinks};
 use crate::gate::{Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;

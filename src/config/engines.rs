@@ -23,9 +23,9 @@ use super::pointer::shown;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use super::word::Word;
 use crate::approval::render::Show;
+use crate::engines::CourierSettings;
 use crate::engines::TransportSettings;
 use crate::engines::registry::{self, EngineOption, Registration};
-use crate::engines::CourierSettings;
 use crate::evidence::redact::Redaction;
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 use crate::policy::Risk;
@@ -338,7 +338,10 @@ impl Engines {
         let found = match (entries.len(), twice.and_then(|pair| pair.first())) {
             (0, _) => "an empty list".to_owned(),
             (_, Some(name)) => {
-                format!("two that are called `{}`; give one of them another `name`", shown(name))
+                format!(
+                    "two that are called `{}`; give one of them another `name`",
+                    shown(name)
+                )
             }
             (_, None) => return Ok(Engines(entries)),
         };
@@ -402,7 +405,11 @@ impl EngineEntry {
                 let options = self.plain_options(kind, context, withheld)?;
                 let courier = registered.read(name, &options, context.transport);
                 let courier = courier.map_err(|bad| bad.to_string())?;
-                (Engine::OutOfBand(name), Some(registered.reach(false)), courier)
+                (
+                    Engine::OutOfBand(name),
+                    Some(registered.reach(false)),
+                    courier,
+                )
             }
         };
         let usual = Channel::new(engine);
@@ -450,16 +457,20 @@ impl EngineEntry {
                 (Some(option), Json::String(text)) if option.is_secret => {
                     (key.as_str(), Json::String(reader.text(key, text)?))
                 }
-                (Some(option), Json::Object(members)) if option.is_secret => {
+                // It may hold a token.
+                (Some(_), Json::String(text)) if key == "url" => {
+                    (key.as_str(), Json::String(reader.plain(key, text)?))
+                }
+                // Headers, or the environment of a program.
+                (Some(_), Json::Object(members)) => {
                     let members = members.iter().map(|(name, value)| {
                         let at = format!("{key}/{name}");
-                        Ok((name.clone(), match value {
-                            Json::String(text) if is_secret_name(name) => {
-                                Json::String(reader.text(&at, text)?)
-                            }
-                            Json::String(text) => Json::String(reader.plain(&at, text)?),
-                            other => other.clone(),
-                        }))
+                        let value = match value {
+                            Json::String(text) if is_secret_name(name) => reader.text(&at, text)?,
+                            Json::String(text) => reader.plain(&at, text)?,
+                            other => return Ok((name.clone(), other.clone())),
+                        };
+                        Ok((name.clone(), Json::String(value)))
                     });
                     let members: Result<Map<String, Json>, String> = members.collect();
                     (key.as_str(), Json::Object(members?))
@@ -520,8 +531,7 @@ impl SecretReader<'_> {
     /// Returns `text` with its variables replaced, and withholds them from child processes.
     fn plain(&mut self, key: &str, text: &str) -> Result<String, String> {
         let value = expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))?;
-        self.withheld
-            .extend(variables_of(text).map(OsString::from));
+        self.withheld.extend(variables_of(text).map(OsString::from));
         Ok(value)
     }
 
@@ -703,7 +713,9 @@ fn check_name(name: &str, kind: Option<Kind>) -> Result<(), Fault> {
         (Some(kind), _) if kind.is_unique() && name != kind.word() => {
             Err(fault(format!("no other name than `{}`", kind.word())))
         }
-        (_, Some(_)) => Err(fault("a name that is not another type of engine".to_owned())),
+        (_, Some(_)) => Err(fault(
+            "a name that is not another type of engine".to_owned(),
+        )),
         (_, None) => Ok(()),
     }
 }

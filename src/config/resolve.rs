@@ -2,9 +2,9 @@
 //!
 //! `cli`, `file` and `environment` read the sources.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -231,11 +231,16 @@ fn engines_of(
     let transport = TransportSettings {
         retry: retry_of(layer),
         retryable_statuses: statuses.map_or(default.retryable_statuses, |statuses| {
-            let statuses = statuses.into_iter().map(|status| u16::try_from(status.get()));
+            let statuses = statuses
+                .into_iter()
+                .map(|status| u16::try_from(status.get()));
             statuses.filter_map(Result::ok).collect()
         }),
         allow_insecure_http: layer.allow_insecure_http == Some(true),
-        allowed_hosts: hosts.iter().map(|host| host.as_str().to_ascii_lowercase()).collect(),
+        allowed_hosts: hosts
+            .iter()
+            .map(|host| host.as_str().to_ascii_lowercase())
+            .collect(),
         auth_token: token,
     };
     let engines = layer.engines.take().unwrap_or_else(Engines::usual);
@@ -271,7 +276,8 @@ fn question_token(
         (Some(text), None) => reader.text(KEY, text.as_written()),
         (None, Some(path)) => reader.file(&format!("{KEY}File"), path),
     };
-    text.map(|text| Some(Secret::new(text))).map_err(ConfigError::AuthToken)
+    text.map(|text| Some(Secret::new(text)))
+        .map_err(ConfigError::AuthToken)
 }
 
 /// Merges all sources into one layer. Returns a warning for each setting that a floor has raised, and what each source

@@ -102,7 +102,13 @@ fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
         Fallback::None | Fallback::Words(_) => return None,
     };
     Some(match schema.get("type").and_then(Json::as_str) {
-        Some("array") => text.split(',').collect(),
+        Some("array") => {
+            let items = text.split(',');
+            // Of numbers or of texts.
+            items
+                .map(|item| item.parse().map_or_else(|_| item.into(), Json::Number))
+                .collect()
+        }
         Some("number" | "integer" | "boolean") => serde_json::from_str(text).unwrap_or_default(),
         Some(_) | None => text.into(),
     })

@@ -14,12 +14,12 @@ use super::pattern::Pattern;
 use super::redact::AuditRedact;
 use super::resolve::Transport;
 use super::schema;
+use super::secret_text::SecretText;
 use super::setting::{
     Checked, Fallback, Field, Given, Setting, both, inbox, process, proxy, rules,
 };
 use super::size::ByteSize;
 use super::token::BearerToken;
-use super::secret_text::SecretText;
 use super::value::Input;
 use super::word::DedupeFields;
 use crate::approval::assurance::RequiredAssurance;

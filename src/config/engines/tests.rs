@@ -39,7 +39,11 @@ fn configured(json: &str, variables: &[(&str, &str)]) -> Result<ConfiguredEngine
 
 fn channels(json: &str, order: Order) -> Vec<Channel> {
     let configured = configured_with(read(json).unwrap(), order, &[]).unwrap();
-    configured.list.iter().map(|engine| engine.channel).collect()
+    configured
+        .list
+        .iter()
+        .map(|engine| engine.channel)
+        .collect()
 }
 
 #[test]
@@ -66,7 +70,11 @@ fn engines_are_words_or_objects_in_the_order_they_are_asked() {
         ]
     );
     let usual = configured_with(Engines::usual(), Order::Chain, &[]).unwrap();
-    let usual: Vec<Engine> = usual.list.iter().map(|engine| engine.channel.engine).collect();
+    let usual: Vec<Engine> = usual
+        .list
+        .iter()
+        .map(|engine| engine.channel.engine)
+        .collect();
     assert_eq!(usual, [Engine::Elicitation, Engine::INBOX]);
     let text = Engines::from_text("inbox, elicitation").unwrap();
     assert_eq!(text.0.len(), 2);
@@ -80,13 +88,37 @@ fn an_invalid_list_of_engines_is_an_error_with_its_place() {
         (r#"[{"type":"fax"}]"#, "/0/type", "`elicitation`"),
         (r#"[{"timeout":3}]"#, "/0", "no `type`"),
         (r#"[{"type":"inbox","timout":3}]"#, "/0/timout", "timeout"),
-        (r#"[{"type":"inbox","timeout":-1}]"#, "/0/timeout", "seconds"),
-        (r#"[{"type":"inbox","minRisk":"unknown"}]"#, "/0/minRisk", "`medium`"),
-        (r#"[{"type":"inbox","name":"mine"}]"#, "/0/name", "no other name"),
-        (r#"[{"type":"webhook","url":"https://a","name":"inbox"}]"#, "/0/name", "another type"),
-        (r#"[{"type":"webhook","url":"https://a","name":"a/b"}]"#, "/0/name", "letters"),
+        (
+            r#"[{"type":"inbox","timeout":-1}]"#,
+            "/0/timeout",
+            "seconds",
+        ),
+        (
+            r#"[{"type":"inbox","minRisk":"unknown"}]"#,
+            "/0/minRisk",
+            "`medium`",
+        ),
+        (
+            r#"[{"type":"inbox","name":"mine"}]"#,
+            "/0/name",
+            "no other name",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"inbox"}]"#,
+            "/0/name",
+            "another type",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"a/b"}]"#,
+            "/0/name",
+            "letters",
+        ),
         (r#"[{"type":"webhook","secret":"x"}]"#, "/0", "needs `url`"),
-        (r#"[{"type":"webhook","url":"https://a","sekret":"x"}]"#, "/0/sekret", "`secret`"),
+        (
+            r#"[{"type":"webhook","url":"https://a","sekret":"x"}]"#,
+            "/0/sekret",
+            "`secret`",
+        ),
         (r#"{"type":"inbox"}"#, "", "list"),
     ] {
         let fault = read(json).unwrap_err().to_string();
@@ -115,7 +147,9 @@ fn a_race_asks_all_at_once_but_those_with_a_time_of_their_own() {
     let after = |order| -> Vec<Option<u64>> {
         let channels = channels(&json, order).into_iter();
         let after = channels.map(|channel| channel.after);
-        after.map(|after| after.map(|after| after.as_secs())).collect()
+        after
+            .map(|after| after.map(|after| after.as_secs()))
+            .collect()
     };
     assert_eq!(after(Order::Chain), [None, Some(2), None]);
     assert_eq!(after(Order::Race), [Some(0), Some(2), Some(0)]);

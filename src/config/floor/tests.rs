@@ -493,7 +493,11 @@ fn an_engine_that_a_project_only_names_is_the_users() {
             .with_project(r#""engines": ["command"]"#, "")
             .load()
             .unwrap();
-        let couriers = found.engines.list.iter().filter(|engine| engine.courier.is_some());
+        let couriers = found
+            .engines
+            .list
+            .iter()
+            .filter(|engine| engine.courier.is_some());
         assert_eq!(couriers.count(), 1);
     }
     let nobody = World::new()

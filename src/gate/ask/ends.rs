@@ -31,31 +31,28 @@ impl Ask {
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         match &self.claim {
             Claim::Calls(_) if self.is_approved() => self.release(context),
-            Claim::Calls(_) | Claim::State(_) if is_due(self.deadline) => {
-                self.time_is_up(context);
-            }
-            Claim::Calls(_) | Claim::State(_)
-                if self.is_asked_by_prompt() && is_due(self.silent_at) =>
-            {
-                self.client_is_silent(context);
-            }
-            Claim::Calls(_) => {
+            Claim::Calls(_) | Claim::State(_) => {
+                if is_due(self.engines_at) {
+                    self.engines_are_due(context);
+                }
+                if is_due(self.deadline) {
+                    return self.time_is_up(context);
+                }
+                if self.is_asked_by_prompt() && is_due(self.silent_at) {
+                    self.client_is_silent(context);
+                }
                 if let PromptState::Pause { until, .. } = &self.prompt
-                    && *until <= context.now
+                    && *until <= now
                 {
                     self.prompt = PromptState::Closed;
                     self.ask_client_again(context);
                 }
-                if is_due(self.engines_at) {
-                    self.engines_are_due(context);
-                }
             }
-            Claim::State(_) if is_due(self.engines_at) => self.engines_are_due(context),
             // It was not answered, or its call was not made again.
             Claim::Parked { until } if *until <= context.now => {
                 self.unpark(Closed::Expired, context)
             }
-            Claim::State(_) | Claim::Parked { .. } | Claim::Nobody => {}
+            Claim::Parked { .. } | Claim::Nobody => {}
         }
     }
 

@@ -169,8 +169,8 @@ impl Ask {
 
     /// Handles the engines whose time is up, and lets others join.
     pub(super) fn engines_are_due(&mut self, context: &mut StepContext<'_>) {
-        self.move_on(context);
         self.join_due(context);
+        self.move_on(context);
     }
 
     /// Marks the engines whose time is up, and asks the next one if the operator chose that. Returns false if no engine

@@ -119,7 +119,9 @@ impl Couriers {
                 if !carriers.contains(&engine) {
                     carriers.push(engine);
                 }
-                let courier = running.entry(engine).or_insert_with(|| configured.settings.courier(&configured.context));
+                let courier = running
+                    .entry(engine)
+                    .or_insert_with(|| configured.settings.courier(&configured.context));
                 courier.carry(item, answer);
             }
             None => {
