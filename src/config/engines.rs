@@ -78,7 +78,9 @@ impl Engines {
                 return None;
             };
             // Cannot fail: `EngineEntry::checked` has read the options before.
-            let settings = registry::find(engine.name())?.read(engine, &entry.options, &Default::default()).ok()?;
+            let settings = registry::find(engine.name())?
+                .read(engine, &entry.options, &Default::default())
+                .ok()?;
             Some((engine, settings?))
         });
         couriers.collect()
@@ -238,7 +240,11 @@ impl EngineEntry {
         let Engine::OutOfBand(engine) = self.engine else {
             return true;
         };
-        registry::find(engine.name()).is_none_or(|found| found.read(engine, &self.options, &Default::default()).is_ok())
+        registry::find(engine.name()).is_none_or(|found| {
+            found
+                .read(engine, &self.options, &Default::default())
+                .is_ok()
+        })
     }
 
     /// The engine can be set up so. One without options of its own may only name an engine that is defined elsewhere.

@@ -117,7 +117,9 @@ fn read(
     }
     let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
     if let Some(bad) = env.keys().find(|name| !is_name(name)) {
-        return Err(BadOptions(format!("`env`: no variable can be named {bad:?}")));
+        return Err(BadOptions(format!(
+            "`env`: no variable can be named {bad:?}"
+        )));
     }
     let texts = [&command].into_iter().chain(&args).chain(env.values());
     if texts.into_iter().any(|text| text.contains('\0')) {

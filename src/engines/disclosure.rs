@@ -89,7 +89,11 @@ mod tests {
             ..item("1")
         };
         let disclosure = Disclosure::new(&item, show, &Redaction::default()).unwrap();
-        let text = format!("{:?} {:?}", disclosure.item().description, disclosure.call());
+        let text = format!(
+            "{:?} {:?}",
+            disclosure.item().description,
+            disclosure.call()
+        );
         (disclosure.is_approvable(), text)
     }
 
@@ -98,7 +102,10 @@ mod tests {
         let secret = r#"{"name":"x","arguments":{"password":"hunter2-XK","n":1.50}}"#;
         let (is_approvable, text) = disclosed(secret, Show::Redacted);
         assert!(!is_approvable);
-        assert!(!text.contains("hunter2-XK") && !text.contains("ghp_"), "{text}");
+        assert!(
+            !text.contains("hunter2-XK") && !text.contains("ghp_"),
+            "{text}"
+        );
         assert!(text.contains("1.50"), "{text}");
         let long = "y".repeat(9_000);
         let plain = format!(r#"{{"name":"x","arguments":{{"blob":"{long}"}}}}"#);

@@ -186,7 +186,11 @@ fn read_options(options: &Map<String, Value>) -> Result<Options, BadOptions> {
         };
         // Serde's message would quote the value.
         if !is_right {
-            let wanted = if key == "headers" { "an object" } else { "a string" };
+            let wanted = if key == "headers" {
+                "an object"
+            } else {
+                "a string"
+            };
             return Err(BadOptions(format!("`{key}` must be {wanted}")));
         }
     }
@@ -347,9 +351,7 @@ impl Courier for WebhookCourier {
         }
         let question = Question {
             settings: Arc::clone(&self.settings),
-            exchange: self
-                .settings
-                .exchange(&self.context, Some(item), LONGEST),
+            exchange: self.settings.exchange(&self.context, Some(item), LONGEST),
             context: self.context.clone(),
         };
         let (id, item) = (item.id.clone(), item.clone());
@@ -429,7 +431,8 @@ impl Question {
             why: format!("the request cannot be written: {error}"),
         };
         let (show, redaction) = (self.context.show, &self.context.redaction);
-        let disclosure = Disclosure::new(&item, show, redaction).map_err(|error| rejected(&error))?;
+        let disclosure =
+            Disclosure::new(&item, show, redaction).map_err(|error| rejected(&error))?;
         let is_approvable = disclosure.is_approvable();
         let page = match is_approvable {
             true => self.context.page.of(&item.id),
@@ -510,7 +513,9 @@ impl Callback for WebhookCallback {
             .map_err(|bad| BadCallback::Malformed(bad.as_str()))?;
         // `read_answer` has checked that no key is there twice.
         let Subject { id, fingerprint } = serde_json::from_slice(body).map_err(|_| {
-            BadCallback::Malformed("`id` and `fingerprint` of the request must be there, as strings")
+            BadCallback::Malformed(
+                "`id` and `fingerprint` of the request must be there, as strings",
+            )
         })?;
         Ok(CallbackAnswer {
             message: signed.id,
@@ -537,6 +542,3 @@ impl Callback for WebhookCallback {
         self.carried.count(&answer.message, answer.sent_s);
     }
 }
-
-#[cfg(test)]
-mod tests;

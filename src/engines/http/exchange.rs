@@ -116,7 +116,10 @@ impl Exchange {
 
     fn unreachable(&self, peer: &str, error: reqwest::Error) -> Failure {
         let why = with_causes(&error.without_url());
-        Failure::unreachable(self.scrub.clean(&format!("{peer} cannot be reached: {why}")))
+        Failure::unreachable(
+            self.scrub
+                .clean(&format!("{peer} cannot be reached: {why}")),
+        )
     }
 
     /// Returns true if the question's time is not up after a pause.
@@ -158,10 +161,7 @@ impl Exchange {
             };
             return Err(Miss {
                 failure: self.refused(&peer, status, location.is_some(), &body),
-                is_retryable: self
-                    .transport
-                    .retryable_statuses
-                    .contains(&status.as_u16()),
+                is_retryable: self.transport.retryable_statuses.contains(&status.as_u16()),
                 retry_after,
             });
         }
@@ -178,7 +178,9 @@ impl Exchange {
             })),
             Ok(Err(BadBody::Broken(error))) => {
                 let why = with_causes(&error.without_url());
-                Err(unreachable(format!("the answer of {peer} broke off: {why}")))
+                Err(unreachable(format!(
+                    "the answer of {peer} broke off: {why}"
+                )))
             }
             Err(_) => Err(unreachable(format!(
                 "the answer of {peer} was not complete after {} s",
@@ -233,7 +235,11 @@ fn after_tries(failure: Failure, further: u32) -> Failure {
     match further {
         0 => failure,
         _ => Failure {
-            why: format!("{} (after {} tries)", failure.why, further.saturating_add(1)),
+            why: format!(
+                "{} (after {} tries)",
+                failure.why,
+                further.saturating_add(1)
+            ),
             ..failure
         },
     }

@@ -8,8 +8,8 @@ mod runtime;
 mod scrub;
 mod transport;
 
-pub use self::runtime::HttpRuntime;
 pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
+pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;
 pub use self::transport::TransportSettings;

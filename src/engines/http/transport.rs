@@ -92,7 +92,9 @@ pub(in crate::engines) fn check_url(
             ));
         }
     }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let bare = bare.unwrap_or(&host);
     let allowed = &transport.allowed_hosts;
     if !allowed.is_empty() && !allowed.iter().any(|host| host.eq_ignore_ascii_case(bare)) {
@@ -151,6 +153,3 @@ pub(in crate::engines) fn read_headers(
     }
     Ok(read)
 }
-
-#[cfg(test)]
-mod tests;

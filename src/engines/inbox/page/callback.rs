@@ -152,7 +152,10 @@ impl IntoResponse for Refusal {
             }
             Refusal::Conflict(why) => (StatusCode::CONFLICT, *why),
             Refusal::Store(error) => {
-                tracing::warn!("a callback cannot be stored: {}", crate::sys::with_causes(error));
+                tracing::warn!(
+                    "a callback cannot be stored: {}",
+                    crate::sys::with_causes(error)
+                );
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the inbox's store cannot be used; try again",
@@ -164,7 +167,11 @@ impl IntoResponse for Refusal {
 }
 
 fn reply(status: StatusCode, text: &'static str) -> Response {
-    let key = if status.is_success() { "status" } else { "error" };
+    let key = if status.is_success() {
+        "status"
+    } else {
+        "error"
+    };
     let body = serde_json::json!({ key: text }).to_string();
     let mut response = (status, body).into_response();
     let json = HeaderValue::from_static("application/json");

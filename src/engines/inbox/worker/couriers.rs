@@ -83,7 +83,9 @@ impl Couriers {
         match settings.next() {
             Some((_, settings)) => {
                 self.carried.insert(item.id.clone(), engine);
-                let courier = running.entry(engine).or_insert_with(|| settings.courier(&context(engine)));
+                let courier = running
+                    .entry(engine)
+                    .or_insert_with(|| settings.courier(&context(engine)));
                 courier.carry(item, answer);
             }
             None => {
