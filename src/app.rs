@@ -26,7 +26,7 @@ use crate::engines::inbox::page_server::PageServerSettings;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
 use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
-use crate::gate::{Engine, Gate};
+use crate::gate::{Engine, EngineId, Failure, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
@@ -118,8 +118,21 @@ fn inbox(
 ) -> Option<Arc<InboxHandle>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine != Engine::Elicitation)?;
+    let inbox = handle(config, key, identity, stderr);
+    if let Some(why) = inbox.unusable_reason() {
+        tracing::warn!("calls that need the approval inbox will be refused: {why}");
+    }
+    Some(Arc::new(inbox))
+}
+
+fn handle(
+    config: &Resolved,
+    key: InboxKey,
+    identity: Option<Identity>,
+    stderr: &Stderr,
+) -> InboxHandle {
     let couriers = engines::couriers(config);
-    let inbox = InboxHandle::new(WorkerSettings {
+    InboxHandle::new(WorkerSettings {
         key,
         state_dir: config.inbox.state_dir.clone(),
         page: PageServerSettings {
@@ -130,11 +143,31 @@ fn inbox(
         stderr: stderr.clone(),
         redaction: config.settings.redaction.clone(),
         identity,
-    });
-    if let Some(why) = inbox.unusable_reason() {
-        tracing::warn!("calls that need the approval inbox will be refused: {why}");
+    })
+}
+
+/// Returns what reaches people through the engines of `config`. It starts nothing before the first question.
+#[must_use]
+pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
+    handle(config, load_key(config.inbox.state_dir.as_deref()), None, stderr)
+}
+
+/// Tests whether an engine outside of the client can be asked, without asking anybody. Takes at most about `time`.
+/// Returns what it found as a sentence.
+///
+/// # Errors
+/// If a question would fail now.
+pub fn engine_tests(config: &Resolved, engine: EngineId, time: Duration) -> Result<String, Failure> {
+    let couriers = engines::couriers(config);
+    let mut couriers = couriers.iter();
+    if let Some(courier) = couriers.find(|courier| courier.context.name == engine) {
+        return courier.settings.test(&courier.context, time);
     }
-    Some(Arc::new(inbox))
+    let stderr = Stderr::start().map_err(|error| Failure::unreachable(with_causes(&error)))?;
+    match engine_handle(config, &stderr).unusable_reason() {
+        Some(why) => Err(Failure::unreachable(why)),
+        None => Ok("can keep questions".to_owned()),
+    }
 }
 
 /// Returns how to serve the inbox's page in this environment.

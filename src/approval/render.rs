@@ -80,13 +80,13 @@ struct MessageText<'a> {
 
 impl MessageText<'_> {
     fn message(&self) -> Message {
-        let whole = self.message_with(self.max, MOST_ITEMS, usize::MAX);
+        let whole = self.message_with(self.max, MOST_ITEMS, usize::MAX, &USUAL);
         if whole.text.len() <= self.max {
             return whole;
         }
         for items in [MOST_ITEMS, 200, 50, LEAST_ITEMS] {
             let fits = |limit| {
-                let message = self.message_with(limit, items, usize::MAX);
+                let message = self.message_with(limit, items, usize::MAX, &USUAL);
                 (message.text.len() <= self.max).then_some(message)
             };
             let Some(mut best) = fits(SHORTEST_LIMIT) else {
@@ -104,17 +104,32 @@ impl MessageText<'_> {
             return best;
         }
         // Leaves room for names and a description in which every character is escaped.
-        let max_body = self.max / 16 * 7;
-        self.message_with(SHORTEST_LIMIT, LEAST_ITEMS, max_body)
+        let half = self.max / 16 * 7;
+        let bodies =
+            || std::iter::successors(Some(half), |bytes| (*bytes > 0).then_some(bytes / 2));
+        let room = bodies().map(|bytes| (bytes, &USUAL));
+        let mut smaller = room.chain(bodies().map(|bytes| (bytes, &SPARSE)));
+        let fits = smaller.find_map(|(bytes, texts)| {
+            let message = self.message_with(SHORTEST_LIMIT, LEAST_ITEMS, bytes, texts);
+            (message.text.len() <= self.max).then_some(message)
+        });
+        // Only a medium that takes no more than our own words gets here.
+        fits.unwrap_or_else(|| self.message_with(SHORTEST_LIMIT, LEAST_ITEMS, 0, &SPARSE))
     }
 
-    fn message_with(&self, limit: usize, items: usize, max_body: usize) -> Message {
+    fn message_with(
+        &self,
+        limit: usize,
+        items: usize,
+        max_body: usize,
+        texts: &TextLimits,
+    ) -> Message {
         let (facts, markup) = (self.facts, self.markup);
-        let mut is_cut = is_longer(facts.server, NAME_LIMIT);
+        let mut is_cut = is_longer(facts.server, texts.name);
         let name_limit = if facts.is_listed {
-            NAME_LIMIT
+            texts.name
         } else {
-            CLAIMED_LIMIT
+            CLAIMED_LIMIT.min(texts.name)
         };
         is_cut |= is_longer(facts.tool, name_limit);
         let body = Body {
@@ -145,7 +160,7 @@ impl MessageText<'_> {
             "{} Asked by approval-proxy; the call has not run.",
             words(facts.question)
         ));
-        let server = markup.span(facts.server, NAME_LIMIT);
+        let server = markup.span(facts.server, texts.name);
         let (tool, risk) = (markup.span(facts.tool, name_limit), facts.risk);
         let the_tool = match facts.is_listed {
             true => "tool",
@@ -172,15 +187,15 @@ impl MessageText<'_> {
                 words(hints)
             )),
         }
-        if let Some(description) = facts.description {
+        if let Some(description) = facts.description.filter(|_| texts.shows_all) {
             let text = markup.span(description, description_limit(description));
             lines.add(format_args!("The server says: {text}"));
         }
         if let Some(covers) = &facts.covers {
             lines.add(format_args!("{}", words(covers)));
         }
-        if let Some(client) = facts.client {
-            let client = markup.span(client, NAME_LIMIT);
+        if let Some(client) = facts.client.filter(|_| texts.shows_all) {
+            let client = markup.span(client, texts.name);
             lines.add(format_args!("Client, by its own account: {client}"));
         }
         if facts.always_shows_digest && !is_cut {
@@ -191,6 +206,24 @@ impl MessageText<'_> {
         Message { text, is_cut }
     }
 }
+
+/// How much of the texts beside the call is shown.
+struct TextLimits {
+    /// The longest name that is shown in full, in characters.
+    name: usize,
+    /// Whether the description and the client's name are shown.
+    shows_all: bool,
+}
+
+const USUAL: TextLimits = TextLimits {
+    name: NAME_LIMIT,
+    shows_all: true,
+};
+/// For media that take little, if every character of a name is escaped.
+const SPARSE: TextLimits = TextLimits {
+    name: 40,
+    shows_all: false,
+};
 
 /// Lines that the markup does not join.
 struct Lines {

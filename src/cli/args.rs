@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
 use super::clients::ClientsCommand;
+use super::engines::EnginesCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
@@ -41,6 +42,8 @@ pub enum Command {
     Inbox(InboxCommand),
     /// List, show and decide items of the inbox in the terminal
     Approvals(ApprovalsCommand),
+    /// Show the engines that ask people, and test them
+    Engines(EnginesCommand),
     /// List the MCP clients of this machine, and which of their servers are guarded
     Clients(ClientsCommand),
     /// Guard the servers in the files of MCP clients
@@ -79,10 +82,10 @@ impl Args {
 /// Returns a usage error as one line, without clap's help below it and with control characters escaped.
 #[must_use]
 pub fn usage_line(error: &clap::Error) -> String {
-    // Only `approvals` requires a subcommand. Clap would print the help instead of an error.
+    // Clap would print the help instead of an error.
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see \
-                --help"
+        return "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`, or \
+                `approval-proxy engines list` or `test`; see --help"
             .to_owned();
     }
     let text = error.render().to_string();
@@ -121,10 +124,11 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy [OPTIONS] --upstream <FILE>
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]
+       approval-proxy engines list|test [OPTIONS]
        approval-proxy clients [OPTIONS]
        approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox`, `help approvals`, `help clients`, `help wrap` and `help unwrap` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help engines`, `help clients`, `help wrap` and `help unwrap` for the commands.";
 
 #[cfg(test)]
 mod tests;

@@ -325,7 +325,7 @@ fn as_json(config: &Resolved) -> JsonList<'_> {
         timeout: timeout_of(&engine.channel, config).map(|time| time.as_secs_f64()),
         after: engine.channel.after.map(|after| after.as_secs_f64()),
         min_risk: engine.channel.min_risk.as_str(),
-        show: engine.show.as_str(),
+        show: engine.show_word(),
     });
     JsonList {
         engines: engines.collect(),

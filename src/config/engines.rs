@@ -186,6 +186,14 @@ pub struct ConfiguredEngine {
     pub courier: Option<Arc<dyn CourierSettings>>,
 }
 
+impl ConfiguredEngine {
+    /// Returns the word for how much it shows.
+    #[must_use]
+    pub fn show_word(&self) -> &'static str {
+        self.show.word()
+    }
+}
+
 /// The engines of a run, in their order.
 #[derive(Debug, Clone, Default)]
 pub struct ConfiguredEngines {

@@ -133,9 +133,8 @@ pub struct Answer(Box<dyn FnOnce(Result<CarriedVerdict, Failure>) + Send>);
 
 impl Answer {
     /// Creates an answer that calls `deliver`, possibly on another thread.
-    pub(super) fn new(
-        deliver: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static,
-    ) -> Answer {
+    #[must_use]
+    pub fn new(deliver: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static) -> Answer {
         Answer(Box::new(deliver))
     }
 

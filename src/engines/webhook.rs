@@ -542,6 +542,3 @@ impl Callback for WebhookCallback {
         self.carried.count(&answer.message, answer.sent_s);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ use crate::sys::with_causes;
 
 /// How many tasks of all couriers together may run at once. Each is one question that is being sent, or whose answer
 /// is being asked for.
-const MAX_TASKS: usize = 256;
+const MAX_TASKS: usize = 1_024;
 /// How long connecting may take, with the TLS handshake.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long an unused connection stays open.
@@ -192,3 +192,6 @@ impl fmt::Debug for HttpRuntime {
         f.debug_struct("HttpRuntime").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

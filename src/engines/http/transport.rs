@@ -153,6 +153,3 @@ pub(in crate::engines) fn read_headers(
     }
     Ok(read)
 }
-
-#[cfg(test)]
-mod tests;
