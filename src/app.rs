@@ -149,7 +149,12 @@ fn handle(
 /// Returns what reaches people through the engines of `config`. It starts nothing before the first question.
 #[must_use]
 pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
-    handle(config, load_key(config.inbox.state_dir.as_deref()), None, stderr)
+    handle(
+        config,
+        load_key(config.inbox.state_dir.as_deref()),
+        None,
+        stderr,
+    )
 }
 
 /// Tests whether an engine outside of the client can be asked, without asking anybody. Takes at most about `time`.
@@ -157,7 +162,11 @@ pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
 ///
 /// # Errors
 /// If a question would fail now.
-pub fn engine_tests(config: &Resolved, engine: EngineId, time: Duration) -> Result<String, Failure> {
+pub fn engine_tests(
+    config: &Resolved,
+    engine: EngineId,
+    time: Duration,
+) -> Result<String, Failure> {
     let couriers = engines::couriers(config);
     let mut couriers = couriers.iter();
     if let Some(courier) = couriers.find(|courier| courier.context.name == engine) {

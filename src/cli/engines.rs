@@ -190,8 +190,9 @@ fn chosen<'c>(
         false => Ok(wanted),
         true => {
             let known = config.engines.list.iter();
-            let known: Vec<String> =
-                known.map(|engine| in_backticks(name_of(&engine.channel))).collect();
+            let known: Vec<String> = known
+                .map(|engine| in_backticks(name_of(&engine.channel)))
+                .collect();
             Err(EnginesError::Unknown {
                 name: in_backticks(name),
                 known: known.join(", "),
@@ -353,7 +354,9 @@ fn test(config: &Resolved, wanted: &[&ConfiguredEngine]) -> Result<u8, EnginesEr
     for engine in wanted {
         let name = name_of(&engine.channel);
         let found = match engine.channel.engine {
-            Engine::Elicitation => Ok("asks in the client, which only the client can show".to_owned()),
+            Engine::Elicitation => {
+                Ok("asks in the client, which only the client can show".to_owned())
+            }
             Engine::OutOfBand(id) => engine_tests(config, id, TEST_TIME),
         };
         match found {
@@ -383,7 +386,9 @@ fn ask(
     for engine in wanted {
         let name = escaped(name_of(&engine.channel));
         let Engine::OutOfBand(id) = engine.channel.engine else {
-            print(&format!("{name}: asks in the client, which only the client can show"))?;
+            print(&format!(
+                "{name}: asks in the client, which only the client can show"
+            ))?;
             continue;
         };
         let time = timeout_of(&engine.channel, config).unwrap_or(NO_LIMIT);
@@ -402,13 +407,19 @@ fn ask(
             Err(why) => Err(why),
             Ok(()) => loop {
                 match incoming.try_recv() {
-                    Ok(FromEngine::Verdict { engine, verdict, .. }) => {
+                    Ok(FromEngine::Verdict {
+                        engine, verdict, ..
+                    }) => {
                         break Ok(Some((engine, verdict)));
                     }
                     Ok(FromEngine::Failed { failure, .. }) => {
                         break Err(format!("{}: {}", failure.kind.as_str(), failure.why));
                     }
-                    Ok(FromEngine::Disregarded { .. } | FromEngine::Listed { .. } | FromEngine::Resume(_)) => {}
+                    Ok(
+                        FromEngine::Disregarded { .. }
+                        | FromEngine::Listed { .. }
+                        | FromEngine::Resume(_),
+                    ) => {}
                     Err(_) if began.elapsed() > time => break Ok(None),
                     Err(_) => std::thread::sleep(LOOK_EVERY),
                 }
@@ -427,7 +438,10 @@ fn ask(
                     Choice::Approve => "approved",
                     Choice::Deny => "denied",
                 };
-                let approver = verdict.approver.as_deref().unwrap_or("somebody without a name");
+                let approver = verdict
+                    .approver
+                    .as_deref()
+                    .unwrap_or("somebody without a name");
                 let reason = verdict.reason.map_or_else(String::new, |reason| {
                     format!(", who said: {}", escaped(&reason))
                 });

@@ -44,7 +44,10 @@ pub const ALL: [(u8, &str); 9] = [
         "the upstream server died while the client was still connected",
     ),
     (NO_ITEM, "`approvals`: no such item is waiting"),
-    (NOBODY_DECIDED, "`engines test --send`: nobody answered in time"),
+    (
+        NOBODY_DECIDED,
+        "`engines test --send`: nobody answered in time",
+    ),
 ];
 
 /// Returns the exit code for a run that the signal `number` ended: 128 + `number`, as in shells. Numbers
@@ -80,10 +83,7 @@ mod tests {
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 12]);
         let help = help();
         for (code, meaning) in ALL {
-            assert!(
-                help.contains(&format!("  {code:<5} {meaning}\n")),
-                "{help}"
-            );
+            assert!(help.contains(&format!("  {code:<5} {meaning}\n")), "{help}");
         }
         assert!(help.ends_with("128+N ended by signal N"));
     }

@@ -17,9 +17,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, Command, usage_line};
 use super::clients::ClientFilesError;
+use super::engines::EnginesError;
 use super::inbox::InboxError;
 use super::proxy::{self, ProxyError};
-use super::engines::EnginesError;
 use super::{approvals, clients, engines, exit_code, inbox, start_error, wrap};
 use crate::config::{Environment, Machine};
 use crate::sys::Stderr;
