@@ -84,9 +84,17 @@ impl Args {
 pub fn usage_line(error: &clap::Error) -> String {
     // Clap would print the help instead of an error.
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`, or \
-                `approval-proxy engines list` or `test`; see --help"
-            .to_owned();
+        let is_of_engines = match error.get(ContextKind::InvalidSubcommand) {
+            Some(ContextValue::String(command)) => command.ends_with("engines"),
+            Some(_) | None => false,
+        };
+        return match is_of_engines {
+            true => "missing subcommand; use `approval-proxy engines list` or `test`; see --help",
+            false => {
+                "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see --help"
+            }
+        }
+        .to_owned();
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);

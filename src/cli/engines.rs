@@ -293,6 +293,7 @@ struct JsonEngine<'c> {
     timeout: Option<f64>,
     /// In seconds; `null` if it is asked only when the one before it fails or times out.
     after: Option<f64>,
+    #[serde(rename = "minRisk")]
     min_risk: &'c str,
     show: &'c str,
 }

@@ -173,11 +173,17 @@ impl PageServer {
         Ok(is_new.then(|| address(port)))
     }
 
+    /// Returns the address of the page, which ends with `/`; `None` while its port is not known.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.announced.map(address)
+    }
+
     /// Returns the URL of an item's page; `None` while the page's port is not known.
     #[must_use]
     pub fn url_of(&self, item: &str) -> Option<String> {
-        self.announced
-            .map(|port| format!("{}item/{item}", address(port)))
+        self.address()
+            .map(|address| format!("{address}item/{item}"))
     }
 
     /// Returns the port of the page. Serves the page if no other process does.

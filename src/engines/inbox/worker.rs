@@ -326,7 +326,7 @@ impl Worker {
                 };
                 let is_first = opens_browser && !self.may_open_browser();
                 self.waiting.insert(item.id.clone(), waiting);
-                if is_first {
+                if is_first || self.couriers.need_page(engine) {
                     self.maintain_soon();
                 }
                 self.carry(engine, item);
@@ -363,6 +363,9 @@ impl Worker {
         }
         if engine == EngineId::INBOX {
             return self.maintain_soon();
+        }
+        if self.couriers.need_page(engine) {
+            inbox.maintained = None;
         }
         let failure = match inbox.store.requests.find(item) {
             // What it shows is what was asked: the verdict is about this.
@@ -630,6 +633,9 @@ impl Worker {
         if !needs_page {
             // The page was not checked, so an old warning still holds.
             wrong.clone_from(&inbox.warned);
+        }
+        if let Some(address) = inbox.page_server.address() {
+            self.couriers.set_page(&address);
         }
         match maintained {
             Ok(Some(address)) => {

@@ -76,6 +76,14 @@ impl Couriers {
         configured.is_some_and(|engine| engine.settings.needs_page(&engine.context))
     }
 
+    /// Tells the couriers the address of the page.
+    pub(super) fn set_page(&self, address: &str) {
+        // They share it.
+        if let Some(courier) = self.configured.first() {
+            courier.context.page.set(address.to_owned());
+        }
+    }
+
     /// Returns the assurance of an engine's verdicts.
     fn reach(&self, engine: EngineId) -> Assurance {
         let configured = find(&self.configured, engine);
