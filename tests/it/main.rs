@@ -24,6 +24,7 @@ mod crowded;
 mod dead_ends;
 mod default_log;
 mod engine_command;
+mod engine_examples;
 mod engine_webhook;
 mod exposed_files;
 mod hostile;

@@ -246,7 +246,15 @@ fn outside_of_markdown(text: &str) -> Result<String, String> {
             Event::Text(text) if !is_code => outside.push_str(&text),
             Event::Text(_) | Event::Code(_) => {}
             Event::SoftBreak | Event::HardBreak => outside.push('\n'),
-            other => return Err(format!("{other:?}")),
+            other @ (Event::Start(_)
+            | Event::End(_)
+            | Event::InlineMath(_)
+            | Event::DisplayMath(_)
+            | Event::Html(_)
+            | Event::InlineHtml(_)
+            | Event::FootnoteReference(_)
+            | Event::Rule
+            | Event::TaskListMarker(_)) => return Err(format!("{other:?}")),
         }
     }
     Ok(outside)

@@ -19,13 +19,35 @@ const MAX_CARRIED: usize = 256;
 const MAX_SENDING: usize = 64 * 1024 * 1024;
 /// How many callbacks that have counted are remembered. Their items are closed, so none could count again anyway.
 const MAX_COUNTED: usize = 4_096;
+/// How many items are remembered that are no longer carried.
+const MAX_OVER: usize = 4_096;
 
 /// What one webhook carries.
 #[derive(Default)]
 pub(super) struct Carried {
-    items: Mutex<HashMap<String, Waiting>>,
+    items: Mutex<Items>,
     /// The ids of callbacks that have counted, oldest first.
     counted: Mutex<VecDeque<(String, i64)>>,
+}
+
+#[derive(Default)]
+struct Items {
+    open: HashMap<String, Waiting>,
+    /// The ids of items that were carried, oldest first. For a moment, the store still has them as open: a second answer
+    /// must not count in that moment.
+    over: VecDeque<String>,
+}
+
+impl Items {
+    /// Removes an item that is carried.
+    fn end(&mut self, item: &str) -> Option<Waiting> {
+        let waiting = self.open.remove(item)?;
+        if self.over.len() >= MAX_OVER {
+            self.over.pop_front();
+        }
+        self.over.push_back(item.to_owned());
+        Some(waiting)
+    }
 }
 
 struct Waiting {
@@ -44,12 +66,12 @@ impl Carried {
     /// If there are too many. Returns the answer.
     pub(super) fn insert(&self, item: &Item, answer: Answer) -> Result<(), (Answer, Failure)> {
         let mut items = held(&self.items);
-        let sending: usize = items.values().map(|waiting| waiting.sending).sum();
+        let sending: usize = items.open.values().map(|waiting| waiting.sending).sum();
         let is_full = sending > 0 && sending.saturating_add(item.call.len()) > MAX_SENDING;
-        if items.len() >= MAX_CARRIED || is_full {
+        if items.open.len() >= MAX_CARRIED || is_full {
             let failure = Failure {
                 kind: FailureKind::RateLimited,
-                why: format!("{} of its questions are already open", items.len()),
+                why: format!("{} of its questions are already open", items.open.len()),
             };
             return Err((answer, failure));
         }
@@ -59,27 +81,28 @@ impl Carried {
             sending: item.call.len(),
             task: None,
         };
-        items.insert(item.id.clone(), waiting);
+        items.over.retain(|over| *over != item.id);
+        items.open.insert(item.id.clone(), waiting);
         Ok(())
     }
 
     /// Keeps the task of an item. Cancels it if the item is not carried any more.
     pub(super) fn runs(&self, item: &str, task: Task) {
-        if let Some(waiting) = held(&self.items).get_mut(item) {
+        if let Some(waiting) = held(&self.items).open.get_mut(item) {
             waiting.task = Some(task);
         }
     }
 
     /// The service has the item.
     pub(super) fn is_sent(&self, item: &str) {
-        if let Some(waiting) = held(&self.items).get_mut(item) {
+        if let Some(waiting) = held(&self.items).open.get_mut(item) {
             waiting.sending = 0;
         }
     }
 
     /// Sends the result, unless somebody else was faster.
     pub(super) fn settle(&self, item: &str, result: Result<CarriedVerdict, Failure>) {
-        let waiting = held(&self.items).remove(item);
+        let waiting = held(&self.items).end(item);
         if let Some(Waiting { answer, .. }) = waiting {
             answer.send(result);
         }
@@ -93,7 +116,10 @@ impl Carried {
         verdict: CarriedVerdict,
     ) -> Delivery {
         let mut items = held(&self.items);
-        match items.get(item) {
+        match items.open.get(item) {
+            None if items.over.iter().any(|over| over == item) => {
+                return Delivery::Refused("this request was decided or withdrawn already");
+            }
             None => return Delivery::Elsewhere,
             // INVARIANT 2: what was sent, whatever the store says.
             Some(waiting) if waiting.fingerprint != fingerprint => {
@@ -101,7 +127,7 @@ impl Carried {
             }
             Some(_) => {}
         }
-        let waiting = items.remove(item);
+        let waiting = items.end(item);
         drop(items);
         if let Some(Waiting { answer, .. }) = waiting {
             answer.send(Ok(verdict));
@@ -111,13 +137,13 @@ impl Carried {
 
     /// Forgets an item, and cancels what is being done about it.
     pub(super) fn withdraw(&self, item: &str) {
-        let withdrawn = held(&self.items).remove(item);
+        let withdrawn = held(&self.items).end(item);
         drop(withdrawn);
     }
 
     /// Forgets all items.
     pub(super) fn clear(&self) {
-        let all = std::mem::take(&mut *held(&self.items));
+        let all = std::mem::take(&mut held(&self.items).open);
         drop(all);
     }
 
