@@ -573,10 +573,17 @@ impl SecretReader<'_> {
         let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file);
         match metadata.and_then(|metadata| readable_by_others(&metadata)) {
             None => Ok(()),
-            Some(exposure) => Err(format!(
-                "`{key}` is a secret, and other users may read this file ({exposure}); `chmod go-r` it, or write \
-                 `${{VARIABLE}}` or `{key}{FILE}` instead"
-            )),
+            Some(exposure) => {
+                // A header has no such key.
+                let file = match key.contains('/') {
+                    true => String::new(),
+                    false => format!(" or `{key}{FILE}`"),
+                };
+                Err(format!(
+                    "`{key}` is a secret, and other users may read this file ({exposure}); `chmod go-r` it, or write \
+                     `${{VARIABLE}}`{file} instead"
+                ))
+            }
         }
     }
 }

@@ -166,8 +166,8 @@ fn an_invalid_config_of_the_engine_stops_the_start() {
         ),
         (
             json!({"type": "command", "command": "sh", "shell": true}),
-            PLACE,
-            "unknown field `shell`",
+            "/approvalProxy/engines/0/shell",
+            "unknown key",
         ),
         (
             json!({"type": "inbox", "command": "sh"}),

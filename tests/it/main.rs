@@ -26,6 +26,7 @@ mod default_log;
 mod engine_command;
 mod engine_examples;
 mod engine_webhook;
+mod engines;
 mod exposed_files;
 mod hostile;
 mod hostile_text;
