@@ -10,7 +10,7 @@ import { Terminal } from "./terminal.mjs";
 
 // Mounts the home folder in a namespace of the program's own.
 const AT_HOME = 'mount -t tmpfs none /home && mkdir /home/me && mount --bind "$0" /home/me && cd /home/me/work && exec "$@"';
-const DESK = { viewport: { width: 1000, height: 400 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
+const DESK = { viewport: { width: 1000, height: 870 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 

@@ -11,7 +11,6 @@ export async function startModel(tool, input) {
     for await (const chunk of request) chunks.push(chunk);
     if (request.method !== "POST") return response.writeHead(404).end();
     const body = JSON.parse(Buffer.concat(chunks).toString() || "{}");
-    if (process.env.MODEL_LOG) console.error(request.url, JSON.stringify(body).slice(0, 400000));
     if (request.url.includes("/count_tokens")) return response.end(JSON.stringify({ input_tokens: 1 }));
     const events = request.url.includes("/responses") ? openAi(body, tool, input) : anthropic(body, tool, input);
     response.writeHead(200, { "content-type": "text/event-stream" });

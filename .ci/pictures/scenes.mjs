@@ -1,11 +1,13 @@
 // What the pictures show.
 
+import { aimAt, button, items, leave } from "../browser/seen.mjs";
 import { pause } from "./machine.mjs";
 import { startModel } from "./model.mjs";
+import { tell } from "./terminal.mjs";
 
 const SERVER = ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/home/me/work"];
 const TEXT = "Ask Ada about the budget.";
-const WISH = "Write my plan for Monday to plan.md";
+const WISH = `Use the filesystem server to write plan.md: "${TEXT}"`;
 const LOG = ".local/state/approval-proxy/audit/filesystem.jsonl";
 const DOWN = "\u001b[B";
 const KEY = "no-key-is-needed-for-a-model-of-our-own";
@@ -86,9 +88,14 @@ async function claudeCode(machine) {
   const page = await machine.inbox();
   await page.getByText(TEXT).first().waitFor();
   await page.reload();
+  // The buttons become active once the pointer has rested there.
+  await aimAt(button(items(page).first(), "Approve"));
+  await leave(page);
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    await page.screenshot({ path: machine.picture(`guide-inbox-${colorScheme}.png`), fullPage: true });
+    const path = machine.picture(`guide-inbox-${colorScheme}.png`);
+    await page.screenshot({ path });
+    tell(path);
   }
   // Ticks *Approve*, and goes to *Accept*.
   await press(claude, [" ", DOWN, DOWN, "\r"]);
@@ -103,14 +110,13 @@ async function codex(machine) {
   const trusted = '[projects."/home/me/work"]\ntrust_level = "trusted"\n';
   machine.write(".codex/config.toml", `model = "ours"\nmodel_provider = "ours"\nmodel_providers.ours = ${provider}\n\n${trusted}\n`);
   machine.run("codex", "mcp", "add", "filesystem", "--", ...SERVER);
+  const settings = 'tool_timeout_sec = 600\ndefault_tools_approval_mode = "approve"\n';
+  machine.write(".codex/config.toml", machine.read(".codex/config.toml") + settings);
   machine.run("approval-proxy", "wrap", "codex", "--write");
   machine.run("sh", "-c", "npx -y @modelcontextprotocol/server-filesystem /home/me/work </dev/null 2>&1");
   const codex = await machine.terminal(["codex", "--no-daemon"], { columns: 100, rows: 40 });
   await wish(machine, codex);
-  // Codex asks by itself about a tool that is marked destructive.
-  await codex.shows('Allow the filesystem MCP server to run tool "write_file"?', 60);
-  codex.type("\r");
-  await codex.shows("Allow this tool call?");
+  await codex.shows("Allow this tool call?", 60);
   await codex.shoot(machine.picture("guide-codex.png"), { from: WISH });
   await press(codex, ["\r", ..."for Monday", "\r"]);
   await machine.until(() => machine.read("work/plan.md") === TEXT, "the call has not run");

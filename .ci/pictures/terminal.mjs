@@ -7,6 +7,13 @@ import { createRequire } from "node:module";
 const LIMIT = 150 * 1000;
 const FONT = "'DejaVu Sans Mono', monospace";
 
+/** Prints the size of a picture. Throws if it is too large. */
+export function tell(path) {
+  const { size } = statSync(path);
+  if (size > LIMIT) throw new Error(`${path} has ${size} bytes; the maximum is ${LIMIT}`);
+  console.log(`${path}: ${size} bytes`);
+}
+
 export class Terminal {
   /** Starts `command` in a terminal of `columns` by `rows`. */
   static async start(browser, packages, command, { cwd, env, columns = 100, rows = 40 }) {
@@ -69,9 +76,7 @@ export class Terminal {
     const height = box.height / lines.length;
     const clip = { x: 0, y: box.y + first * height - 12, width: box.width + 24, height: (last - first + 1) * height + 24 };
     await this.page.screenshot({ path, clip });
-    const { size } = statSync(path);
-    if (size > LIMIT) throw new Error(`${path} has ${size} bytes; the maximum is ${LIMIT}`);
-    console.log(`${path}: ${size} bytes`);
+    tell(path);
   }
 
   async end() {
