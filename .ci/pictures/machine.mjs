@@ -2,7 +2,8 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from "node:fs";
+import { rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -30,6 +31,7 @@ export class Machine {
     symlinkSync(join(modules, ".bin", "codex"), join(bin, "codex"));
     this.proxy = join(bin, "approval-proxy");
     this.env = { LANG: "C.UTF-8", PATH: `/home/me/.cargo/bin:${process.env.PATH}`, HOME: "/home/me", BROWSER: "true" };
+    // No updates, and the server's tools are listed from the start.
     Object.assign(this.env, { DISABLE_AUTOUPDATER: "1", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1", ENABLE_TOOL_SEARCH: "false" });
   }
 
