@@ -49,6 +49,7 @@ pub use document::DocumentUrl;
 pub use engines::Engines;
 pub(crate) use entry::names_sse;
 pub use entry::{CommandTarget, Target, UpstreamConfig, UrlTarget};
+pub(crate) use environment::PROBE;
 pub use environment::{Environment, Machine};
 pub use error::{ConfigError, Fault, Problem};
 pub use guarded::{ServerChoice, UrlChoice};
