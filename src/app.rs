@@ -38,7 +38,7 @@ use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
 use engines::InboxKey;
-pub use engines::WrongKey;
+pub use engines::{WrongKey, assurance_of};
 use user::identity;
 
 /// How long the inbox may take to store the last messages.

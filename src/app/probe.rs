@@ -107,9 +107,7 @@ pub async fn list_tools(
     child.end_leftovers().await;
     let why = match listed {
         Ok(Ok(tools)) => return Ok(ToolList { tools, noise, took }),
-        Ok(Err(ConversationError::Ended(None))) => {
-            ConversationError::Ended(Some(exit.to_string()))
-        }
+        Ok(Err(ConversationError::Ended(None))) => ConversationError::Ended(Some(exit.to_string())),
         Ok(Err(why)) => why,
         Err(_) => ConversationError::Silent { limit, noise },
     };

@@ -88,6 +88,45 @@ fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs,
     })
 }
 
+/// A user configuration that holds on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserConfigFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether it has a floor.
+    pub has_floor: bool,
+}
+
+/// Returns the user configurations that hold, if no flag names another: the one in use, and those whose floor counts.
+///
+/// # Errors
+/// As [`load`], of these files.
+pub fn user_config_files(environment: &Environment) -> Result<Vec<UserConfigFile>, ConfigError> {
+    let in_use = match environment.user_config()? {
+        Some((file, is_named)) => Some((environment.in_home(file)?, is_named)),
+        None => None,
+    };
+    let own = environment.home_config().map(|file| (file, false));
+    let machines = environment
+        .machine()
+        .config
+        .clone()
+        .map(|file| (file, false));
+    let mut found: Vec<Opened> = Vec::new();
+    for (file, is_named) in [in_use, own, machines].into_iter().flatten() {
+        if let Some(opened) = Opened::user_config(&file, is_named)?
+            && found.iter().all(|known| known.id != opened.id)
+        {
+            found.push(opened);
+        }
+    }
+    let files = found.into_iter().map(|opened| UserConfigFile {
+        has_floor: opened.config.floor.is_some(),
+        path: opened.config.file,
+    });
+    Ok(files.collect())
+}
+
 /// A user configuration, and the identity of the file that was read. Files are compared by identity and not by path,
 /// because a link could be changed between two looks.
 struct Opened {

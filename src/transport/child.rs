@@ -349,7 +349,7 @@ fn is_this_program(program: &Program<'_>) -> bool {
 }
 
 /// Returns the files that a command may mean, in the order in which the system tries them.
-pub(crate) fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
+fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     let base = program.cwd.unwrap_or(Path::new("."));
     if program.command.as_encoded_bytes().contains(&b'/') {
         // A relative command is looked up from the child's working directory.

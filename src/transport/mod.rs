@@ -13,7 +13,6 @@ mod upstream;
 mod watcher;
 mod wire;
 
-pub(crate) use child::candidates;
 pub use child::{Child, ChildError, Exit, Program, is_behind_a_proxy, is_withheld};
 pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
