@@ -181,9 +181,7 @@ async fn run_sessions(
     match http {
         None => {
             // Only over stdio: HTTP clients log in themselves.
-            if purpose == Purpose::Serve {
-                starter.enable_login(stderr);
-            }
+            starter.enable_login(stderr);
             starter.run_over_stdio(signals).await
         }
         Some(serving) => serve(starter, serving, signals, stderr).await,
@@ -343,7 +341,10 @@ impl Starter {
         stderr: &Stderr,
         watcher: Option<Watcher>,
     ) -> Result<Starter, AppError> {
-        let ledger = audit_log(&config, stderr)?;
+        let ledger = match purpose {
+            Purpose::Serve => audit_log(&config, stderr)?,
+            Purpose::Probe => Ledger::Nowhere,
+        };
         let http_server = match &config.server.target {
             Target::Command(_) => None,
             Target::Url(target) => {
@@ -369,6 +370,7 @@ impl Starter {
             let environment = LoginEnvironment {
                 folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
+                may_ask: self.purpose == Purpose::Serve,
                 stderr: stderr.clone(),
                 user_agent: user_agent(&self.config.server.target),
                 document: (self.config.client_id_metadata_url.as_ref())

@@ -2,7 +2,7 @@
 //!
 //! There are two parts. This file starts a server as an MCP client does, reads its list, and ends it. If the server is
 //! approval-proxy itself, [`as_probe`] is what that process does with its configuration: it serves as always, but refuses
-//! every call, asks nobody, logs nobody in, and does not count as a connection in the audit log.
+//! every call, asks nobody, logs nobody in, and writes no audit log, in which it would count as a connection.
 
 mod conversation;
 
@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use crate::config::PROBE as VARIABLE;
-use crate::config::{AuditLog, Resolved};
+use crate::config::Resolved;
 use crate::evidence::redact::Redaction;
 use crate::gate::Engine;
 use crate::mcp::ToolAnnotations;
 use crate::policy::{Action, Decision, Listing, Policy, PolicyError, Rules};
-use crate::transport::{Child, ChildError, Program, ServerStderr, Watcher};
+use crate::transport::{Child, ChildError, Program, ServerStderr, Watcher, hidden, secrets_of};
 
 use conversation::Conversation;
 pub use conversation::ConversationError;
@@ -64,13 +64,21 @@ pub enum ProbeError {
     #[error(transparent)]
     Start(#[from] ChildError),
     /// It started, and did not list its tools.
-    #[error("{why}{}", .stderr.as_ref().map_or_else(String::new, |stderr| format!("; its stderr: {stderr}")))]
+    #[error("{why}{}", quoted(why, stderr.as_deref()))]
     NoList {
         /// The reason.
         why: ConversationError,
         /// The end of what it wrote to stderr, in one line and without secrets.
         stderr: Option<String>,
     },
+}
+
+/// An error that the server has answered says more than its stderr.
+fn quoted(why: &ConversationError, stderr: Option<&str>) -> String {
+    match (why, stderr) {
+        (ConversationError::Refused { .. }, _) | (_, None) => String::new(),
+        (_, Some(stderr)) => format!("; its stderr: {stderr}"),
+    }
 }
 
 /// Starts a server as an MCP client does, lists its tools, and ends it. Calls no tool.
@@ -100,14 +108,29 @@ pub async fn list_tools(
     let mut conversation = Conversation::new(to, from);
     let listed = timeout(limit, conversation.tools()).await;
     let took = begun.elapsed();
-    let noise = conversation.take_noise();
+    let secrets = secrets_of(start.env.values(), start.args);
+    let clean = |text: String| {
+        Redaction::default()
+            .text(&hidden(&text, &secrets))
+            .into_owned()
+    };
+    let noise = conversation.take_noise().map(clean);
     // Closes its stdin, which asks it to end.
     drop(conversation);
-    let exit = child.stop(Instant::now()).await;
+    let closed = Instant::now();
+    // Of a server that has ended, not of one that we end.
+    let own_end = timeout(OWN_END, child.ended()).await.ok();
+    child.stop(closed).await;
     child.end_leftovers().await;
     let why = match listed {
         Ok(Ok(tools)) => return Ok(ToolList { tools, noise, took }),
-        Ok(Err(ConversationError::Ended(None))) => ConversationError::Ended(Some(exit.to_string())),
+        Ok(Err(ConversationError::Ended(None))) => {
+            ConversationError::Ended(own_end.map(|exit| exit.to_string()))
+        }
+        Ok(Err(ConversationError::Refused { method, message })) => ConversationError::Refused {
+            method,
+            message: clean(message),
+        },
         Ok(Err(why)) => why,
         Err(_) => ConversationError::Silent { limit, noise },
     };
@@ -135,6 +158,9 @@ pub fn decide<'t>(policy: &Policy, tools: &'t [Tool]) -> BTreeMap<&'t str, Decis
     decisions
 }
 
+/// How long a server may take to exit of its own accord, after it has closed its stdout or its stdin was closed.
+const OWN_END: Duration = Duration::from_secs(1);
+
 fn strictness(action: Action) -> u8 {
     match action {
         Action::Pass => 0,
@@ -158,7 +184,6 @@ pub(super) fn as_probe(config: &mut Resolved) -> Result<(), PolicyError> {
     };
     config.policy = Policy::new(rules.clone())?;
     config.rules = rules;
-    config.audit_log = AuditLog::Stderr;
     config.settings.dry_run = false;
     let channels = &mut config.settings.channels;
     channels.retain(|channel| channel.engine == Engine::Elicitation);

@@ -139,12 +139,12 @@ fn check_clients(
     }
     let mut jobs = Vec::new();
     let mut names = Vec::new();
-    for file in &found {
-        let place = Place::file(file.client, file, &folders.shown(&file.path));
+    for (number, file) in found.iter().enumerate() {
+        let place = Place::file(file.client, file, &folders.shown(&file.path), number);
         report.findings.extend(entries::check_file(file, &place));
         for server in file.servers.as_deref().unwrap_or_default() {
-            let place = place.server(server);
             let index = report.servers.len();
+            let place = place.server(server, index + 1);
             let mut about = ServerReport::new(file, server);
             let prepared = entries::prepare(file, server, &place, index, &context);
             if prepared.fails() {
@@ -169,6 +169,7 @@ fn run_jobs(
     watcher: Option<Watcher>,
 ) -> Result<Option<i32>, ClientFilesError> {
     if jobs.is_empty() {
+        report.add_results(Vec::new());
         return Ok(None);
     }
     if io::stderr().is_terminal() {
@@ -208,13 +209,13 @@ fn run_jobs(
         Ok(done) => done,
         Err(signal) => return Ok(Some(signal)),
     };
+    let mut results = Vec::new();
     for (job, outcome) in done {
         if let Some(about) = report.servers.get_mut(job.report) {
-            report
-                .findings
-                .extend(servers::conclude(&job, outcome, about));
+            results.extend(servers::conclude(&job, outcome, about));
         }
     }
+    report.add_results(results);
     Ok(None)
 }
 

@@ -229,6 +229,13 @@ impl Entry<'_> {
 
     fn url(&self, launch: &UrlLaunch, place: &Place) -> Prepared {
         const URL: &str = "MCP_SERVER_URL";
+        // We ask the URL as a proxy does, which needs a valid configuration.
+        let Some(policy) = self.policy() else {
+            return Prepared::of(not_started(
+                "the configuration of approval-proxy is not valid",
+                "correct the configuration first; see above",
+            ));
+        };
         let mut args: Vec<OsString> = vec!["--url-env".into(), URL.into()];
         let mut env = BTreeMap::from([(URL.to_owned(), launch.url.expose().to_owned())]);
         for (number, (header, value)) in launch.headers.iter().enumerate() {
@@ -245,7 +252,7 @@ impl Entry<'_> {
                 args,
                 env,
                 cwd: None,
-                policy: self.policy(),
+                policy: Some(policy),
                 kind: JobKind::Url,
             }),
             ..Prepared::default()
@@ -254,10 +261,10 @@ impl Entry<'_> {
 
     fn command(&self, launch: &CommandLaunch, place: &Place) -> Prepared {
         let mut prepared = Prepared::default();
-        let found = match self.find_program(launch, &mut prepared.findings) {
+        let found = match self.find_program(launch) {
             Ok(found) => found,
             Err(finding) => {
-                prepared.findings.push(finding);
+                prepared.findings.push(*finding);
                 return prepared;
             }
         };
@@ -296,14 +303,10 @@ impl Entry<'_> {
     }
 
     /// Finds the program that the client would start.
-    fn find_program(
-        &self,
-        launch: &CommandLaunch,
-        findings: &mut Vec<Finding>,
-    ) -> Result<PathBuf, Finding> {
+    fn find_program(&self, launch: &CommandLaunch) -> Result<PathBuf, Box<Finding>> {
         if let Some(cwd) = launch.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
             let cwd = cwd.display();
-            return Err(match self.server.project {
+            return Err(Box::new(match self.server.project {
                 Some(_) => not_started(
                     &format!("the folder of its project, `{cwd}`, is gone"),
                     "remove the project in the client",
@@ -312,27 +315,29 @@ impl Entry<'_> {
                     format!("its `cwd`, `{cwd}`, is not a folder"),
                     "correct `cwd`",
                 ),
-            });
+            }));
         }
         let program = launch.program.as_str();
-        let is_relative = program.contains('/') && !program.starts_with('/');
-        if is_relative && launch.cwd.is_none() {
-            findings.push(Finding::advice(
-                Check::Clients,
-                format!("its command `{program}` is relative to the folder in which the client starts it"),
-                "write the full path",
-            ));
+        if program.contains('/') && !program.starts_with('/') && launch.cwd.is_none() {
+            let why = format!(
+                "its command `{program}` is relative to the folder in which the client starts it, which only the client knows"
+            );
+            return Err(Box::new(not_started(&why, "write the full path")));
         }
         let own = launch.env.get("PATH").map(|path| path.expose());
         let path = own.or_else(|| self.context.environment.of_another_program("PATH"));
         let cwd = launch.cwd.as_deref().unwrap_or(Path::new("."));
         let found = found(program.as_ref(), path, cwd);
-        found.map_err(|why| match self.server.is_guarded {
-            true => problem(format!("its command {why}"), self.wrap("wrap")),
-            false => problem(
-                format!("its command {why}"),
-                "install it, or correct `command`",
-            ),
+        found.map_err(|why| {
+            let fix = match (self.server.is_guarded, program.starts_with('/')) {
+                (true, true) => self.wrap("wrap"),
+                (true, false) => {
+                    "write the full path of approval-proxy, or put it into a folder of `PATH`"
+                        .into()
+                }
+                (false, _) => "install it, or correct `command`".into(),
+            };
+            Box::new(problem(format!("its command {why}"), fix))
         })
     }
 
@@ -342,7 +347,7 @@ impl Entry<'_> {
         let options = match self.options(launch) {
             Ok(options) => options,
             Err(finding) => {
-                prepared.findings.push(finding);
+                prepared.findings.push(*finding);
                 return None;
             }
         };
@@ -373,7 +378,7 @@ impl Entry<'_> {
             findings.extend(log.filter(|finding| finding.level != Level::Ok));
         }
         let target = match &config.server.target {
-            Target::Url(target) => format!("{}", target.url.expose()),
+            Target::Url(target) => target.url.expose().to_owned(),
             Target::Command(target) => {
                 let own = target.env.get("PATH").or(launch.env.get("PATH"));
                 let own = own.map(|path| path.expose());
@@ -410,38 +415,30 @@ impl Entry<'_> {
     }
 
     /// Reads the options of approval-proxy in an entry.
-    fn options(&self, launch: &CommandLaunch) -> Result<ProxyOptions, Finding> {
+    fn options(&self, launch: &CommandLaunch) -> Result<ProxyOptions, Box<Finding>> {
         let words = std::iter::once(&launch.program).chain(&launch.args);
         let args = Args::read(words).map_err(|error| {
-            let finding = Finding::of_error(Check::Clients, &usage_line(&error));
-            let what = format!(
-                "approval-proxy does not understand its arguments: {}",
-                finding.what
-            );
-            match finding.fix.as_deref() {
-                Some("see --help") | None => problem(what, self.wrap_again()),
-                Some(_) => Finding { what, ..finding },
-            }
+            let line = usage_line(&error);
+            let line = line.trim_end_matches("; see --help");
+            let (what, fix) = match line.split_once("; ") {
+                Some((what, fix)) => (what, fix.to_owned()),
+                None => (line, CORRECT_ARGS.to_owned()),
+            };
+            let what = format!("approval-proxy does not understand its arguments: {what}");
+            Box::new(problem(what, fix))
         })?;
         if args.command.is_some() {
             let what = "it runs a command of approval-proxy that guards no server";
-            return Err(problem(what, self.wrap_again()));
+            return Err(Box::new(problem(what, CORRECT_ARGS)));
         }
         let flags = args.options.clone().into_flags();
         match flags.layer.transport.unwrap_or_default() {
             Transport::Stdio => Ok(args.options),
-            Transport::Sse | Transport::StreamableHttp => Err(problem(
+            Transport::Sse | Transport::StreamableHttp => Err(Box::new(problem(
                 "its approval-proxy serves HTTP clients, and this client starts it over stdio",
                 "remove `--transport` from `args`",
-            )),
+            ))),
         }
-    }
-
-    fn wrap_again(&self) -> String {
-        format!(
-            "correct `args`; docs/configuration.md shows what they look like, and so does `{}` for an entry that is not guarded",
-            self.wrap("wrap")
-        )
     }
 
     fn is_ours(&self, found: &Path) -> bool {
@@ -486,6 +483,8 @@ fn found(program: &OsStr, path: Option<&str>, cwd: &Path) -> Result<PathBuf, Str
         )),
     }
 }
+
+const CORRECT_ARGS: &str = "correct `args`; docs/configuration.md shows what they look like";
 
 fn not_started(why: &str, fix: &str) -> Finding {
     Finding::advice(Check::Clients, format!("it was not started: {why}"), fix)

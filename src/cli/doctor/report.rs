@@ -73,6 +73,9 @@ pub(super) struct Place {
     pub(super) file: String,
     #[serde(skip)]
     heading: String,
+    /// Where it stands: the file, then the server in it.
+    #[serde(skip)]
+    order: (usize, usize),
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,20 +83,22 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// A whole file. `shown` is its path for people.
-    pub(super) fn file(client: &Client, file: &FoundFile, shown: &str) -> Place {
+    /// A whole file, the one with this `number`. `shown` is its path for people.
+    pub(super) fn file(client: &Client, file: &FoundFile, shown: &str, number: usize) -> Place {
         Place {
             client: client.name,
             file: file.path.display().to_string(),
             heading: format!("{} ({}): {shown}", client.title, client.name),
+            order: (number, 0),
             server: None,
             project: None,
         }
     }
 
-    /// A server in it.
-    pub(super) fn server(&self, server: &FoundServer) -> Place {
+    /// A server in it, the one with this `number`.
+    pub(super) fn server(&self, server: &FoundServer, number: usize) -> Place {
         Place {
+            order: (self.order.0, number),
             server: Some(server.name.clone()),
             project: server.project.clone(),
             ..self.clone()
@@ -223,6 +228,13 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn add(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// Puts what was found last about a server before the rest about it, and all of it in the order of the files.
+    pub(super) fn add_results(&mut self, results: Vec<Finding>) {
+        self.findings.splice(0..0, results);
+        let order = |finding: &Finding| finding.place.as_ref().map(|place| place.order);
+        self.findings.sort_by_key(order);
     }
 
     /// Returns true if nothing that was checked fails.

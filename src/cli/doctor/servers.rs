@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::entries::{Job, JobKind};
 use super::report::{Check, Finding, ServerReport, Status};
 use crate::app::probe::{ProbeError, Start, ToolList, decide, list_tools};
-use crate::evidence::redact::Redaction;
+use crate::http::outbound::LoginError;
 use crate::policy::Action;
 use crate::transport::Watcher;
 
@@ -128,7 +128,6 @@ pub(super) fn conclude(job: &Job, outcome: Outcome, report: &mut ServerReport) -
             report.tools = Some(list.tools.iter().map(|tool| tool.name.clone()).collect());
             findings.insert(0, listed(job, &list, report));
             findings.extend(list.noise.map(|line| {
-                let line = Redaction::default().text(&line).into_owned();
                 Finding::advice(
                     Check::Clients,
                     format!("it writes to stdout what is no MCP message, and some clients end then: `{line}`"),
@@ -137,26 +136,28 @@ pub(super) fn conclude(job: &Job, outcome: Outcome, report: &mut ServerReport) -
             }));
         }
         Err(error) => {
-            let what = Redaction::default().text(&error.to_string()).into_owned();
-            if job.kind == JobKind::Url && what.contains(LOGIN) {
-                findings.push(Finding::ok(
+            let text = error.to_string();
+            let wants_login = text.contains(&LoginError::NotAsked.to_string());
+            match (&job.kind, wants_login) {
+                (JobKind::Url, true) => findings.push(Finding::ok(
                     Check::Clients,
-                    "it answers, and asks for a login, which the client makes; its tools were not listed",
-                ));
-            } else {
-                report.status = Status::Fails;
-                findings.push(failed(job, &error, what));
+                    "it answers, and requires a login, which its client makes; so its tools were not listed",
+                )),
+                (JobKind::Guarded(_), true) => findings.push(Finding::advice(
+                    Check::Clients,
+                    "its server answers, and requires a login, so its tools were not listed",
+                    "connect to it in the client; approval-proxy opens a browser to log in",
+                )),
+                _ => {
+                    report.status = Status::Fails;
+                    findings.push(failed(job, &error, &text));
+                }
             }
         }
     }
-    findings
-        .into_iter()
-        .map(|finding| finding.at(&job.place))
-        .collect()
+    let findings = findings.into_iter();
+    findings.map(|finding| finding.at(&job.place)).collect()
 }
-
-/// What our own error about a server that wants a login says.
-const LOGIN: &str = "401";
 
 fn listed(job: &Job, list: &ToolList, report: &mut ServerReport) -> Finding {
     let tools = match list.tools.len() {
@@ -203,7 +204,7 @@ fn names(names: &[String]) -> String {
     }
 }
 
-fn failed(job: &Job, error: &ProbeError, text: String) -> Finding {
+fn failed(job: &Job, error: &ProbeError, text: &str) -> Finding {
     let what = match error {
         ProbeError::Start(error) => crate::sys::with_causes(error),
         ProbeError::NoList { .. } => format!("it {text}"),
