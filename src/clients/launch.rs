@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::client::{Client, Folders};
-use super::server::{HEADER_KEYS, Kind, Server, Words};
+use super::server::{HEADER_KEYS, Kind, Server, UrlOf, Words};
 use super::syntax::{Member, Node, Value};
-use crate::config::{read_env_file, shown};
+use crate::config::{UrlType, read_env_file, shown};
 use crate::sys::secret::Secret;
 
 /// How a client reaches a server.
@@ -42,6 +42,8 @@ pub struct UrlLaunch {
     pub url: Secret,
     /// The headers that the entry sets.
     pub headers: BTreeMap<String, Secret>,
+    /// The protocol, if the URL does not say it.
+    pub url_type: Option<UrlType>,
 }
 
 /// How a client writes variables in the texts of an entry.
@@ -75,7 +77,7 @@ impl Launch {
                     Launch::Command(CommandLaunch { cwd, ..launch })
                 })
             }
-            Kind::Url(url) => reader.url(entry, url).map(Launch::Url),
+            Kind::Url(url) => reader.url(entry, *url).map(Launch::Url),
             Kind::Kept(why) => Err(why.clone()),
         };
         launch.unwrap_or_else(Launch::Unknown)
@@ -136,7 +138,7 @@ impl Reader<'_> {
         })
     }
 
-    fn url(&self, entry: &Node, url: &Member) -> Result<UrlLaunch, String> {
+    fn url(&self, entry: &Node, url: UrlOf<'_>) -> Result<UrlLaunch, String> {
         let mut headers = BTreeMap::new();
         for key in HEADER_KEYS {
             headers.extend(self.secrets(entry.get(key))?);
@@ -151,10 +153,11 @@ impl Reader<'_> {
             let value = format!("Bearer {}", self.variable(name)?);
             headers.insert("Authorization".to_owned(), Secret::new(value));
         }
-        let url = self.expand(url.node.text().unwrap_or_default())?;
+        let text = self.expand(url.member.node.text().unwrap_or_default())?;
         Ok(UrlLaunch {
-            url: Secret::new(url),
+            url: Secret::new(text),
             headers,
+            url_type: url.url_type,
         })
     }
 

@@ -44,8 +44,16 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
             url,
             headers,
             bearer,
+            url_type,
             name,
-        } => Guarded::by_url(&url, &headers, bearer.as_deref(), name, environment)?,
+        } => Guarded::by_url(
+            &url,
+            &headers,
+            bearer.as_deref(),
+            url_type,
+            name,
+            environment,
+        )?,
     };
     resolve(flags.layer, guarded, user, environment)
 }
@@ -263,6 +271,8 @@ mod tests {
 
     use tempfile::NamedTempFile;
 
+    use super::super::entry::Target;
+    use super::super::guarded::{UrlChoice, UrlType};
     use super::*;
 
     fn loaded(bytes: &[u8]) -> Result<Resolved, ConfigError> {
@@ -276,6 +286,30 @@ mod tests {
         let resolved = loaded(br#"{"mcpServers":{"db":{"command":"db-server"}}}"#).unwrap();
         assert_eq!(resolved.server.name, "db");
         assert!(format!("{resolved:?}").contains("db-server"));
+    }
+
+    #[test]
+    fn the_protocol_of_a_url_is_the_one_that_is_named_or_follows_from_its_path() {
+        for (url, url_type, is_sse) in [
+            ("https://a/mcp", None, false),
+            ("https://a/sse", None, true),
+            ("https://a/mcp", Some(UrlType::Sse), true),
+            ("https://a/sse", Some(UrlType::Http), false),
+        ] {
+            let server = ServerChoice::Url {
+                url: UrlChoice::Argument(url.to_owned()),
+                headers: Vec::new(),
+                bearer: None,
+                url_type,
+                name: None,
+            };
+            let layer = Layer::default();
+            let loaded = load(Flags { server, layer }, &Environment::default()).unwrap();
+            let Target::Url(target) = loaded.server.target else {
+                panic!("it has a URL");
+            };
+            assert_eq!(target.is_sse, is_sse, "{url} {url_type:?}");
+        }
     }
 
     #[test]

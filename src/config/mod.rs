@@ -53,7 +53,7 @@ pub(crate) use env_file::read as read_env_file;
 pub(crate) use environment::PROBE;
 pub use environment::{Environment, Machine};
 pub use error::{ConfigError, Fault, Problem};
-pub use guarded::{ServerChoice, UrlChoice};
+pub use guarded::{ServerChoice, UrlChoice, UrlType};
 pub use host_name::HostName;
 pub use load::{UserConfigFile, load, user_config_files};
 pub use number::{Multiplier, Seconds, Whole, WholeSeconds};

@@ -15,7 +15,9 @@ use super::report::{Check, Finding, Level, Place};
 use super::{audit, engines, named_config};
 use crate::app::probe;
 use crate::clients::{CommandLaunch, FoundFile, FoundServer, Launch, Scope, UrlLaunch};
-use crate::config::{AuditLog, Environment, Flags, ServerChoice, Target, Transport, load};
+use crate::config::{
+    AuditLog, Environment, Flags, ServerChoice, Target, Transport, Word as _, load,
+};
 use crate::policy::Policy;
 use crate::sys::permissions::readable_by_others;
 use crate::sys::state_dir::quoted_for_shell;
@@ -237,6 +239,9 @@ impl Entry<'_> {
             ));
         };
         let mut args: Vec<OsString> = vec!["--url-env".into(), URL.into()];
+        if let Some(kind) = launch.url_type {
+            args.extend(["--url-type".into(), kind.word().into()]);
+        }
         let mut env = BTreeMap::from([(URL.to_owned(), launch.url.expose().to_owned())]);
         for (number, (header, value)) in launch.headers.iter().enumerate() {
             let variable = format!("MCP_HEADER_{number}");
