@@ -1,7 +1,7 @@
 //! Starts a server only to list its tools, as `doctor` does.
 //!
 //! There are two parts. This file starts a server as an MCP client does, reads its list, and ends it. If the server is
-//! approval-proxy itself, [`as_probe`] is what that process does with its configuration: it serves as always, but refuses
+//! approval-proxy itself, `as_probe` is what that process does with its configuration: it serves as always, but refuses
 //! every call, asks nobody, logs nobody in, and writes no audit log, in which it would count as a connection.
 
 mod conversation;

@@ -113,7 +113,8 @@ fn full(folder: &Path) -> Option<Finding> {
     let place = folder.ancestors().find(|place| place.exists())?;
     let system = statvfs(place).ok()?;
     let free = system.f_bavail.saturating_mul(system.f_frsize);
-    (free < LITTLE).then(|| {
+    // Some systems, such as `/proc`, have no blocks at all.
+    (free < LITTLE && system.f_blocks > 0).then(|| {
         let what = format!(
             "only {} MiB are free for `{}`",
             free >> 20,
