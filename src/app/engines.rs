@@ -1,9 +1,10 @@
 //! Applies the inbox's key to a run: whether it is the pinned one, and which assurance each engine can reach.
 
+use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::engines::registry::reach;
-use crate::gate::{Client, Engine};
+use crate::gate::{Channel, Client, Engine};
 use crate::sys::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with; `None` if no passphrase is set, an error message
@@ -21,6 +22,15 @@ pub struct WrongKey {
     found: String,
     /// The command that prints the key.
     show_key: String,
+}
+
+/// Returns the assurance that verdicts from a channel can reach. `is_signed` says whether a passphrase is set.
+#[must_use]
+pub fn assurance_of(channel: &Channel, is_signed: bool) -> Assurance {
+    match channel.engine {
+        Engine::Elicitation => channel.reach,
+        Engine::OutOfBand(engine) => reach(engine, is_signed),
+    }
 }
 
 /// Compares the key with the one that the configuration pins, and sets the assurance that the engines of
@@ -48,9 +58,7 @@ pub(super) fn apply_key(config: &mut Resolved, key: &InboxKey) -> Result<(), Wro
     let key = key.as_ref().ok().and_then(Option::as_ref);
     settings.inbox_key = key.map(|key| key.fingerprint().to_string());
     for channel in &mut settings.channels {
-        if let Engine::OutOfBand(engine) = channel.engine {
-            channel.reach = reach(engine, key.is_some());
-        }
+        channel.reach = assurance_of(channel, key.is_some());
     }
     let is_asked = |engine| {
         let mut channels = settings.channels.iter();

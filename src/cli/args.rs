@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
 use super::clients::ClientsCommand;
+use super::doctor::DoctorCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
@@ -52,6 +53,11 @@ pub enum Command {
     ///
     /// Shows what would change. With --write, restores the original text of each entry
     Unwrap(UnwrapCommand),
+    /// Check everything on this machine, and say what to do about what does not work
+    ///
+    /// Starts the server of each entry in the files of MCP clients and lists its tools, but calls none. Exits with 3 if
+    /// something does not work
+    Doctor(DoctorCommand),
 }
 
 impl Args {
@@ -122,9 +128,10 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]
        approval-proxy clients [OPTIONS]
-       approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...";
+       approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...
+       approval-proxy doctor [OPTIONS]";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox`, `help approvals`, `help clients`, `help wrap` and `help unwrap` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
 
 #[cfg(test)]
 mod tests;

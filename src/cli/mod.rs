@@ -6,6 +6,7 @@ mod approvals;
 pub mod args;
 mod clients;
 mod columns;
+mod doctor;
 pub mod exit_code;
 mod inbox;
 mod options;
