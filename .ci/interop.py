@@ -33,7 +33,7 @@ NODE_PACKAGES = [
     "@modelcontextprotocol/server-filesystem",
     "@modelcontextprotocol/server-everything",
 ]
-# Large, and used by one section only, so they have their own folder. The first two are built for this
+# Large, and used by two parts only, so they have their own folder. The first two are built for this
 # machine's processor.
 PROCESSOR = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "x64")
 CLIENT_PACKAGES = [
@@ -92,13 +92,14 @@ def install(cache: Path, only: str) -> Path:
 
 def needs_clients(only: str) -> bool:
     sys.dont_write_bytecode = True
-    from interop import clients
+    from interop import clients, wrap
 
-    return any(only in f"{clients.__name__}.{section.__name__}" for section in clients.SECTIONS)
+    parts = [(part, section) for part in (clients, wrap) for section in part.SECTIONS]
+    return any(only in f"{part.__name__}.{section.__name__}" for part, section in parts)
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, clients, eras, everything, filesystem, git, prefix, restarts, same, typescript, urls
+    from interop import at_once, clients, eras, everything, filesystem, git, prefix, restarts, same, typescript, urls, wrap
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -108,7 +109,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     print(f"# {versions(proxy, cache)}")
     parts = [filesystem, everything, git, same, prefix, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
-    parts += [over_http_again, over_http_typescript, restarts, clients]
+    parts += [over_http_again, over_http_typescript, restarts, clients, wrap]
     for part in parts:
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"

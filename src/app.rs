@@ -3,6 +3,7 @@
 //! Only this module depends on all the others.
 
 mod engines;
+pub mod probe;
 mod user;
 
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
 use engines::InboxKey;
-pub use engines::WrongKey;
+pub use engines::{WrongKey, assurance_of};
 use user::identity;
 
 /// How long the inbox may take to store the last messages.
@@ -77,6 +78,15 @@ pub enum AppError {
     System(#[source] io::Error),
 }
 
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a client.
+    Serve,
+    /// To list the tools; see [`probe`].
+    Probe,
+}
+
 /// Runs one session over stdio, or all sessions of HTTP clients, until they end. If this process is killed,
 /// `watcher` ends the servers that it has started.
 ///
@@ -84,11 +94,16 @@ pub enum AppError {
 /// [`AppError`], before any message was relayed.
 pub fn run(
     mut config: Resolved,
+    purpose: Purpose,
     stderr: &Stderr,
     watcher: Option<Watcher>,
 ) -> Result<Ended, AppError> {
     let key = load_key(config.inbox.state_dir.as_deref());
     engines::apply_key(&mut config, &key)?;
+    if purpose == Purpose::Probe {
+        let impossible = |error| AppError::System(io::Error::other(error));
+        probe::as_probe(&mut config).map_err(impossible)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -96,7 +111,7 @@ pub fn run(
     let identity = identity(&config);
     config.settings.resumes_parked = identity.is_some();
     let inbox = inbox(&config, key, identity, stderr);
-    let sessions = run_sessions(config, inbox.clone(), stderr, watcher.clone());
+    let sessions = run_sessions(config, purpose, inbox.clone(), stderr, watcher.clone());
     let ended = runtime.block_on(sessions);
     // A child that survives even SIGKILL must not delay the exit.
     runtime.shutdown_background();
@@ -202,13 +217,14 @@ const SNAPS: &str = "/snap/bin";
 
 async fn run_sessions(
     mut config: Resolved,
+    purpose: Purpose,
     inbox: Option<Arc<InboxHandle>>,
     stderr: &Stderr,
     watcher: Option<Watcher>,
 ) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
     let http = config.http.take();
-    let mut starter = Starter::new(config, inbox, stderr, watcher)?;
+    let mut starter = Starter::new(config, purpose, inbox, stderr, watcher)?;
     match http {
         None => {
             // Only over stdio: HTTP clients log in themselves.
@@ -354,6 +370,7 @@ const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// Starts sessions, which share the log and the clock.
 struct Starter {
     config: Resolved,
+    purpose: Purpose,
     ledger: Ledger,
     clock: Clock,
     http_server: Option<HttpServer>,
@@ -366,11 +383,15 @@ impl Starter {
     /// Opens the log before any server starts: without it, nothing may run.
     fn new(
         config: Resolved,
+        purpose: Purpose,
         inbox: Option<Arc<InboxHandle>>,
         stderr: &Stderr,
         watcher: Option<Watcher>,
     ) -> Result<Starter, AppError> {
-        let ledger = audit_log(&config, stderr)?;
+        let ledger = match purpose {
+            Purpose::Serve => audit_log(&config, stderr)?,
+            Purpose::Probe => Ledger::Nowhere,
+        };
         let http_server = match &config.server.target {
             Target::Command(_) => None,
             Target::Url(target) => {
@@ -380,6 +401,7 @@ impl Starter {
         };
         Ok(Starter {
             config,
+            purpose,
             ledger,
             clock: Clock::start(),
             http_server,
@@ -395,6 +417,7 @@ impl Starter {
             let environment = LoginEnvironment {
                 folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
+                may_ask: self.purpose == Purpose::Serve,
                 stderr: stderr.clone(),
                 user_agent: user_agent(&self.config.server.target),
                 document: (self.config.client_id_metadata_url.as_ref())
@@ -456,7 +479,9 @@ impl Starter {
         ];
         // So that a reader of the log sees when the key has changed.
         about.extend((config.settings.inbox_key.as_deref()).map(|key| ("inbox_key", key)));
-        gate.record_open(self.clock.now(), &about);
+        if self.purpose == Purpose::Serve {
+            gate.record_open(self.clock.now(), &about);
+        }
         let ends = Ends {
             from_client,
             to_client,
@@ -492,11 +517,15 @@ impl Starter {
                 return Err(AppError::System(io::Error::other("no HTTP client")));
             }
         };
-        let env: BTreeMap<String, String> = target
+        let mut env: BTreeMap<String, String> = target
             .env
             .iter()
             .map(|(name, value)| (name.clone(), value.expose().to_owned()))
             .collect();
+        if self.purpose == Purpose::Probe {
+            // In case the server is another proxy.
+            env.insert(probe::VARIABLE.to_owned(), "1".to_owned());
+        }
         let program = Program {
             command: &target.command,
             args: &target.args,
@@ -507,7 +536,7 @@ impl Starter {
         // Lines that the server writes to stderr must not look like records.
         let is_named = self.ledger.uses_stderr();
         let stderr = ServerStderr {
-            to: self.stderr.clone(),
+            to: Some(self.stderr.clone()),
             name: is_named.then(|| self.config.server.name.clone()),
             redaction: self.config.settings.redaction.clone(),
         };

@@ -8,7 +8,7 @@ use crate::config::Resolved;
 use crate::engines::inbox::handle::ConfiguredCourier;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::engines::{Callbacks, CourierContext, PageLinks};
-use crate::gate::{Client, Engine, Patience};
+use crate::gate::{Channel, Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with; `None` if no passphrase is set, an error message
@@ -68,6 +68,15 @@ pub(super) fn callbacks(couriers: &[ConfiguredCourier]) -> Callbacks {
     callbacks.collect()
 }
 
+/// Returns the assurance that verdicts from a channel can reach. `is_signed` says whether a passphrase is set.
+#[must_use]
+pub fn assurance_of(channel: &Channel, is_signed: bool) -> Assurance {
+    match channel.engine == Engine::INBOX && is_signed {
+        true => Assurance::InboxPassphrase,
+        false => channel.reach,
+    }
+}
+
 /// Compares the key with the one that the configuration pins, and sets the assurance that the engines of
 /// `config` can reach. Warns if an approval needs less than the operator may believe.
 ///
@@ -93,9 +102,7 @@ pub(super) fn apply_key(config: &mut Resolved, key: &InboxKey) -> Result<(), Wro
     let key = key.as_ref().ok().and_then(Option::as_ref);
     settings.inbox_key = key.map(|key| key.fingerprint().to_string());
     for channel in &mut settings.channels {
-        if channel.engine == Engine::INBOX && key.is_some() {
-            channel.reach = Assurance::InboxPassphrase;
-        }
+        channel.reach = assurance_of(channel, key.is_some());
     }
     let is_asked = |engine| {
         let mut channels = settings.channels.iter();

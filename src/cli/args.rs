@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
 use super::clients::ClientsCommand;
+use super::doctor::DoctorCommand;
 use super::engines::EnginesCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
@@ -55,6 +56,11 @@ pub enum Command {
     ///
     /// Shows what would change. With --write, restores the original text of each entry
     Unwrap(UnwrapCommand),
+    /// Check everything on this machine, and say what to do about what does not work
+    ///
+    /// Starts the server of each entry in the files of MCP clients and lists its tools, but calls none. Exits with 3 if
+    /// something does not work
+    Doctor(DoctorCommand),
 }
 
 impl Args {
@@ -134,9 +140,10 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy approvals list|show|approve|deny [OPTIONS]
        approval-proxy engines list|test [OPTIONS]
        approval-proxy clients [OPTIONS]
-       approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...";
+       approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...
+       approval-proxy doctor [OPTIONS]";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox`, `help approvals`, `help engines`, `help clients`, `help wrap` and `help unwrap` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help engines`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,8 @@ pub(super) enum ClientFilesError {
     Some(usize),
     #[error("the path of this program cannot be used in the file of a client")]
     Program(#[source] io::Error),
+    #[error("the system refused a resource that approval-proxy needs")]
+    System(#[source] io::Error),
     #[error("cannot write to stdout")]
     Stdout(#[source] io::Error),
 }
@@ -63,7 +65,9 @@ impl ClientFilesError {
             | ClientFilesError::NoFolder
             | ClientFilesError::NothingFound(_)
             | ClientFilesError::Some(_) => exit_code::CONFIG,
-            ClientFilesError::Program(_) | ClientFilesError::Stdout(_) => exit_code::INTERNAL,
+            ClientFilesError::Program(_)
+            | ClientFilesError::System(_)
+            | ClientFilesError::Stdout(_) => exit_code::INTERNAL,
         }
     }
 }

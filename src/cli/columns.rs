@@ -60,11 +60,20 @@ impl Layout {
             Risk::Low => "32",
             Risk::Unknown => "35",
         };
-        let padded = format!("{:<width$}", risk.as_str());
+        self.coloured(&format!("{:<width$}", risk.as_str()), colour)
+    }
+
+    /// Returns a text in a colour, given as the number of an ANSI sequence.
+    pub(super) fn coloured(self, text: &str, colour: &str) -> String {
         match self.is_coloured {
-            true => format!("\u{1b}[{colour}m{padded}\u{1b}[0m"),
-            false => padded,
+            true => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
         }
+    }
+
+    /// Returns a heading.
+    pub(super) fn heading(self, text: &str) -> String {
+        self.coloured(text, "1")
     }
 }
 

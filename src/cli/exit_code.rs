@@ -32,7 +32,7 @@ pub const ALL: [(u8, &str); 9] = [
     ),
     (
         CONFIG,
-        "bad configuration; an inbox key other than `inboxKey`; an address, an inbox or a client's file that cannot be used",
+        "bad configuration; an inbox key other than `inboxKey`; an address, an inbox or a client's file that cannot be used; `doctor` found a problem",
     ),
     (
         UPSTREAM_START,

@@ -6,6 +6,7 @@ mod approvals;
 pub mod args;
 mod clients;
 mod columns;
+mod doctor;
 mod engines;
 pub mod exit_code;
 mod inbox;

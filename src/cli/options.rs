@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::{
     Fallback, Fault, Flags, Form, Layer, Place, SETTINGS, ServerChoice, Setting, UPSTREAM,
-    UrlChoice,
+    UrlChoice, UrlType, Word as _,
 };
 
 /// The options of the proxy itself.
@@ -38,6 +38,12 @@ pub(super) struct ProxyOptions {
     /// Guard the server whose URL is in this environment variable
     #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
     url_env: Option<String>,
+
+    /// Speak this protocol with the server of --url: http (streamable HTTP) or sse (HTTP+SSE)
+    ///
+    /// By default, it is sse if the path of the URL ends in /sse
+    #[arg(long, value_name = "TYPE", help_heading = UPSTREAM, hide_short_help = true, value_parser = url_types())]
+    url_type: Option<String>,
 
     /// Send this header to the server of --url, with the value of this environment variable; repeatable
     ///
@@ -90,6 +96,7 @@ impl ProxyOptions {
                     .filter_map(|text| header_variable(text)))
                 .collect(),
                 bearer: self.bearer_env,
+                url_type: self.url_type.as_deref().and_then(url_type),
                 name: self.name,
             },
             // `Args::read` lets no options out without one of the three; an empty path cannot be opened either.
@@ -132,6 +139,9 @@ impl ProxyOptions {
         if !is_url && (!self.header_env.is_empty() || self.bearer_env.is_some()) {
             return Err("`--header-env` and `--bearer-env` need `--url` or `--url-env`");
         }
+        if !is_url && self.url_type.is_some() {
+            return Err("`--url-type` needs `--url` or `--url-env`");
+        }
         // Not clap's parser, whose error quotes the text: it may be the header itself, with a secret in it.
         let mut headers = self.header_env.iter();
         if headers.any(|text| header_variable(text).is_none()) {
@@ -141,6 +151,17 @@ impl ProxyOptions {
         }
         Ok(())
     }
+}
+
+fn url_types() -> PossibleValuesParser {
+    PossibleValuesParser::new(UrlType::WORDS.iter().map(|(word, _)| *word))
+}
+
+fn url_type(word: &str) -> Option<UrlType> {
+    let mut words = UrlType::WORDS.iter();
+    words
+        .find(|(known, _)| *known == word)
+        .map(|(_, kind)| *kind)
 }
 
 /// The flags of all settings.

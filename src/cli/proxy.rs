@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 
 use super::exit_code;
 use super::options::ProxyOptions;
-use crate::app::{self, AppError};
+use crate::app::{self, AppError, Purpose};
 use crate::approval::display::in_backticks;
 use crate::config::{ConfigError, Environment, Resolved, escaped, load};
 use crate::relay::Ended;
@@ -61,7 +61,11 @@ pub(super) fn run(
     if config.http.is_none() && std::io::stdin().is_terminal() {
         stderr.send(by_hand(arguments, &config).into_bytes());
     }
-    code_of(app::run(config, stderr, watcher)?, &server)
+    let purpose = match environment.is_probe() {
+        true => Purpose::Probe,
+        false => Purpose::Serve,
+    };
+    code_of(app::run(config, purpose, stderr, watcher)?, &server)
 }
 
 /// Returns the message for a person who starts the proxy in a terminal, without a client.

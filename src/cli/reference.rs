@@ -8,7 +8,7 @@ use super::args::Args;
 use super::exit_code;
 
 const PAGE: &str = "docs/cli.md";
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "approval-proxy",
     "approval-proxy inbox",
     "approval-proxy approvals",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 10] = [
     "approval-proxy clients",
     "approval-proxy wrap",
     "approval-proxy unwrap",
+    "approval-proxy doctor",
 ];
 
 #[test]

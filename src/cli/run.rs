@@ -20,7 +20,7 @@ use super::clients::ClientFilesError;
 use super::engines::EnginesError;
 use super::inbox::InboxError;
 use super::proxy::{self, ProxyError};
-use super::{approvals, clients, engines, exit_code, inbox, start_error, wrap};
+use super::{approvals, clients, doctor, engines, exit_code, inbox, start_error, wrap};
 use crate::config::{Environment, Machine};
 use crate::sys::Stderr;
 use crate::sys::user::home_folder;
@@ -152,6 +152,9 @@ fn run_reporting(
             Command::Clients(command) => clients::run(command, environment).map_err(of_clients),
             Command::Wrap(command) => wrap::wrap(command, environment).map_err(of_clients),
             Command::Unwrap(command) => wrap::unwrap(command, environment).map_err(of_clients),
+            Command::Doctor(command) => {
+                doctor::run(command, environment, stderr, watcher).map_err(of_clients)
+            }
         };
     }
     proxy::run(args.options, arguments, environment, stderr, watcher).map_err(|error| {

@@ -72,7 +72,15 @@ pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
 }
 
 /// The first words of command lines that serve no client.
-const COMMANDS: [&str; 6] = ["inbox", "approvals", "clients", "wrap", "unwrap", "help"];
+const COMMANDS: [&str; 7] = [
+    "inbox",
+    "approvals",
+    "clients",
+    "wrap",
+    "unwrap",
+    "doctor",
+    "help",
+];
 
 /// Answers the first request from `from`, and the following ones until the client's last. Waits for the
 /// first request for the first duration, and for each of the others for the second.

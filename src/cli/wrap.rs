@@ -394,7 +394,8 @@ impl Run<'_, '_> {
         }
         self.changed += plan.changes.len();
         if !plan.changes.is_empty() && matches!(self.task, Task::Wrap(_)) {
-            self.limits.extend(plan.client.limit);
+            self.limits
+                .extend(plan.client.limit.as_ref().map(|limit| limit.advice));
             self.logins.append(&mut plan.logins);
             if plan.scope == Scope::Project {
                 print(

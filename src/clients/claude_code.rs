@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::client::{COMMON, Client, Folders, Form, Remote};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "claude-code",
@@ -21,6 +22,7 @@ const FORM: Form = Form {
         kind: Some("http"),
         ..COMMON.remote
     },
+    variables: Variables::Braces,
     ..COMMON
 };
 

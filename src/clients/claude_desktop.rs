@@ -1,6 +1,7 @@
 //! Claude Desktop: a file of the user, and no variables. It starts servers over stdio only.
 
-use super::client::{COMMON, Client, MCP_SERVERS, no_files};
+use super::client::{COMMON, Client, Form, MCP_SERVERS, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "claude-desktop",
@@ -18,6 +19,11 @@ pub(super) static CLIENT: Client = Client {
     kept_files: no_files,
     project_files: &[],
     places: MCP_SERVERS,
-    form: &COMMON,
+    form: &FORM,
     limit: None,
+};
+
+const FORM: Form = Form {
+    variables: Variables::None,
+    ..COMMON
 };

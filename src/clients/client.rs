@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::launch::Variables;
 use crate::config::Environment;
 
 /// One MCP client.
@@ -23,8 +24,19 @@ pub struct Client {
     pub(super) places: &'static [Place],
     /// How it writes an entry.
     pub(super) form: &'static Form,
-    /// What to do about its own limit on the time of a tool call, if it has one.
-    pub limit: Option<&'static str>,
+    /// Its own limit on the time of a tool call, if it has one.
+    pub limit: Option<Limit>,
+}
+
+/// A client's own limit on the time of a tool call.
+#[derive(Debug)]
+pub struct Limit {
+    /// The key of an entry that sets it.
+    pub(super) key: &'static str,
+    /// The value that gives a person time to answer, in the client's unit.
+    pub(super) enough: f64,
+    /// What to do about it.
+    pub advice: &'static str,
 }
 
 /// A path of keys to an object of servers. `*` stands for every key.
@@ -47,6 +59,8 @@ pub(super) struct Form {
     pub(super) remote: Remote,
     /// Whether `url` without `type` means HTTP+SSE.
     pub(super) is_url_sse: bool,
+    /// How it writes variables in an entry.
+    pub(super) variables: Variables,
 }
 
 /// The keys of a remote entry.
@@ -71,6 +85,7 @@ pub(super) const COMMON: Form = Form {
         kind: None,
     },
     is_url_sse: false,
+    variables: Variables::Unknown,
 };
 
 /// The place of most clients.

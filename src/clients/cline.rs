@@ -1,6 +1,6 @@
 //! Cline: in the data of VS Code or Cursor, or of its own command. HTTP is `streamableHttp`.
 
-use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+use super::client::{COMMON, Client, Form, Limit, MCP_SERVERS, Remote, no_files};
 
 pub(super) static CLIENT: Client = Client {
     name: "cline",
@@ -16,10 +16,12 @@ pub(super) static CLIENT: Client = Client {
     project_files: &[],
     places: MCP_SERVERS,
     form: &FORM,
-    limit: Some(
-        "Cline ends a tool call after the server's `timeout`, in seconds, 60 if there is none; set it to 600, so that \
+    limit: Some(Limit {
+        key: "timeout",
+        enough: 600.0,
+        advice: "Cline ends a tool call after the server's `timeout`, in seconds, 60 if there is none; set it to 600, so that \
          there is time to ask",
-    ),
+    }),
 };
 
 const FORM: Form = Form {

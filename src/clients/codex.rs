@@ -1,6 +1,7 @@
 //! Codex: TOML, and variables only by their names (`env_vars`, `bearer_token_env_var`). It refuses an entry over stdio with a key of remote entries.
 
-use super::client::{COMMON, Client, Form, Remote, no_files};
+use super::client::{COMMON, Client, Form, Limit, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "codex",
@@ -16,10 +17,12 @@ pub(super) static CLIENT: Client = Client {
     project_files: &[".codex/config.toml"],
     places: &[&["mcp_servers"]],
     form: &FORM,
-    limit: Some(
-        "Codex ends a tool call after 60 seconds unless `tool_timeout_sec` of the server is larger; set it to 600, so \
+    limit: Some(Limit {
+        key: "tool_timeout_sec",
+        enough: 600.0,
+        advice: "Codex ends a tool call after 60 seconds unless `tool_timeout_sec` of the server is larger; set it to 600, so \
          that there is time to ask",
-    ),
+    }),
 };
 
 const FORM: Form = Form {
@@ -30,5 +33,6 @@ const FORM: Form = Form {
         headers: "http_headers",
         ..COMMON.remote
     },
+    variables: Variables::None,
     ..COMMON
 };

@@ -1,6 +1,7 @@
 //! Copilot CLI: `type` is `local` for a server over stdio. VS Code reads its file too.
 
 use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "copilot",
@@ -25,5 +26,6 @@ const FORM: Form = Form {
         kind: Some("http"),
         ..COMMON.remote
     },
+    variables: Variables::Braces,
     ..COMMON
 };

@@ -1,6 +1,7 @@
 //! Gemini CLI: `httpUrl` is HTTP, `url` is HTTP+SSE unless `type` says otherwise.
 
-use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+use super::client::{COMMON, Client, Form, Limit, MCP_SERVERS, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "gemini",
@@ -10,10 +11,12 @@ pub(super) static CLIENT: Client = Client {
     project_files: &[".gemini/settings.json"],
     places: MCP_SERVERS,
     form: &FORM,
-    limit: Some(
-        "Gemini CLI ends a tool call after the server's `timeout`, in milliseconds; set it to 600000, so that there is \
+    limit: Some(Limit {
+        key: "timeout",
+        enough: 600_000.0,
+        advice: "Gemini CLI ends a tool call after the server's `timeout`, in milliseconds; set it to 600000, so that there is \
          time to ask",
-    ),
+    }),
 };
 
 const FORM: Form = Form {
@@ -22,5 +25,6 @@ const FORM: Form = Form {
         ..COMMON.remote
     },
     is_url_sse: true,
+    variables: Variables::Braces,
     ..COMMON
 };

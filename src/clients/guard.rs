@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::client::Form;
 use super::edits::Edits;
-use super::server::{HEADER_KEYS, Kind, Server, URL_KEYS, Words};
+use super::server::{HEADER_KEYS, Kind, Server, URL_KEYS, UrlOf, Words};
 use super::syntax::{Member, Node};
-use crate::config::names_sse;
+use crate::config::{UrlType, Word as _, names_sse};
 
 /// What to write in front of a server.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl Guard<'_> {
                 Edited::Yes
             }
             Kind::Url(url) => {
-                self.wrap_url(server, url, form, edits);
+                self.wrap_url(server, *url, form, edits);
                 Edited::Yes
             }
         }
@@ -83,7 +83,11 @@ impl Guard<'_> {
         }
     }
 
-    fn wrap_url(&self, server: &Server<'_>, url: &Member, form: &Form, edits: &mut Edits<'_>) {
+    fn wrap_url(&self, server: &Server<'_>, url: UrlOf<'_>, form: &Form, edits: &mut Edits<'_>) {
+        let UrlOf {
+            member: url,
+            url_type,
+        } = url;
         let entry = &server.member.node;
         let syntax = edits.syntax();
         let mut words = self.options(server.name());
@@ -96,6 +100,9 @@ impl Guard<'_> {
             made.push((variable, edits.raw(&url.node).to_owned()));
         } else {
             words.extend(["--url".to_owned(), text.to_owned()]);
+        }
+        if let Some(kind) = url_type {
+            words.extend(["--url-type".to_owned(), kind.word().to_owned()]);
         }
         let mut forwarded = Vec::new();
         let headers = HEADER_KEYS.iter().find_map(|key| entry.get(key));
@@ -342,7 +349,15 @@ fn unwrap_url_literal(
         let original = original?;
         keys.iter().copied().find(|key| original.get(key).is_some())
     };
-    let url_key = had(&URL_KEYS).unwrap_or(form.remote.url);
+    let is_sse = match options.url_type {
+        Some(kind) => kind == UrlType::Sse.word(),
+        None => names_sse(url),
+    };
+    let usual_key = match is_sse && form.is_url_sse {
+        true => "url",
+        false => form.remote.url,
+    };
+    let url_key = had(&URL_KEYS).unwrap_or(usual_key);
     let headers_key = had(&HEADER_KEYS).unwrap_or(form.remote.headers);
     let env = env_of(entry);
     let set = |variable: &str| env.and_then(|env| env.node.get(variable));
@@ -404,7 +419,7 @@ fn unwrap_url_literal(
     let kind = kind.map(|(_, word)| word);
     let usual = match form.remote.kind {
         Some("remote") => "remote",
-        _ if names_sse(url) => "sse",
+        _ if is_sse => "sse",
         usual => usual.unwrap_or("http"),
     };
     let named = ["type", "transport"].iter().find_map(|key| entry.get(key));
@@ -436,6 +451,7 @@ struct Options<'w> {
     mode_at: Option<usize>,
     headers: Vec<(&'w str, &'w str)>,
     bearer: Option<&'w str>,
+    url_type: Option<&'w str>,
     target: Target<'w>,
 }
 
@@ -460,6 +476,7 @@ impl<'w> Options<'w> {
     /// Reads the arguments of an entry; `None` if they name no server, so a file does.
     fn read(words: &[&'w str]) -> Option<Options<'w>> {
         let (mut mode, mut mode_at, mut bearer, mut target) = (None, None, None, None);
+        let mut url_type = None;
         let mut headers = Vec::new();
         let mut at = 0;
         while let Some(&word) = words.get(at) {
@@ -477,6 +494,7 @@ impl<'w> Options<'w> {
                 "--mode" | "-m" => (mode, mode_at) = (Some(value), Some(value_at)),
                 "--header-env" => headers.extend(value.split_once('=')),
                 "--bearer-env" => bearer = Some(value),
+                "--url-type" => url_type = Some(value),
                 "--url" => target = Some(Target::Url(value)),
                 "--url-env" => target = Some(Target::UrlOf(value)),
                 "--name" => {}
@@ -489,6 +507,7 @@ impl<'w> Options<'w> {
             mode_at,
             headers,
             bearer,
+            url_type,
             target: target?,
         })
     }

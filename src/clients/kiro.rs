@@ -1,6 +1,7 @@
 //! Kiro: JSON with `disabled`, `autoApprove` and `disabledTools`.
 
-use super::client::{COMMON, Client, MCP_SERVERS, no_files};
+use super::client::{COMMON, Client, Form, MCP_SERVERS, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "kiro",
@@ -9,6 +10,11 @@ pub(super) static CLIENT: Client = Client {
     kept_files: no_files,
     project_files: &[".kiro/settings/mcp.json"],
     places: MCP_SERVERS,
-    form: &COMMON,
+    form: &FORM,
     limit: None,
+};
+
+const FORM: Form = Form {
+    variables: Variables::Braces,
+    ..COMMON
 };

@@ -7,6 +7,7 @@ mod connected;
 mod edits;
 mod file;
 mod guard;
+mod launch;
 mod ledger;
 mod mask;
 mod plan;
@@ -36,8 +37,9 @@ mod warp;
 mod windsurf;
 mod zed;
 
-pub use client::{Client, Folders};
+pub use client::{Client, Folders, Limit};
 pub use file::FileError;
+pub use launch::{CommandLaunch, Launch, UrlLaunch};
 pub use plan::{Change, Choice, ClientsError, Left, Plan, Planner, Task};
 pub use registry::{CLIENTS, Scope, client};
 pub use survey::{FoundFile, FoundServer, ServerKind, survey, user_files, with_ledger};

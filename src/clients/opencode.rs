@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::client::{COMMON, Client, Folders, Form, Remote, no_files};
+use super::client::{COMMON, Client, Folders, Form, Limit, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "opencode",
@@ -12,10 +13,12 @@ pub(super) static CLIENT: Client = Client {
     project_files: &["opencode.jsonc", "opencode.json"],
     places: &[&["mcp"]],
     form: &FORM,
-    limit: Some(
-        "opencode ends a tool call after the server's `timeout`, in milliseconds; set it to 600000, so that there is \
+    limit: Some(Limit {
+        key: "timeout",
+        enough: 600_000.0,
+        advice: "opencode ends a tool call after the server's `timeout`, in milliseconds; set it to 600000, so that there is \
          time to ask",
-    ),
+    }),
 };
 
 const FORM: Form = Form {
@@ -26,6 +29,7 @@ const FORM: Form = Form {
         kind: Some("remote"),
         ..COMMON.remote
     },
+    variables: Variables::Opencode,
     ..COMMON
 };
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::client::{Client, Form, Place};
 use super::syntax::{Member, Node, Syntax, Value};
-use crate::config::names_sse;
+use crate::config::{UrlType, names_sse};
 
 /// A server in a file.
 #[derive(Debug, Clone)]
@@ -23,11 +23,20 @@ pub(super) enum Kind<'n> {
     /// It starts a server.
     Stdio(Words<'n>),
     /// It names a URL.
-    Url(&'n Member),
+    Url(UrlOf<'n>),
     /// It starts approval-proxy.
     Guarded(Words<'n>),
     /// Something that we do not change. Holds the reason.
     Kept(String),
+}
+
+/// A URL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UrlOf<'n> {
+    /// The member that holds it.
+    pub(super) member: &'n Member,
+    /// The protocol, if the URL does not say it.
+    pub(super) url_type: Option<UrlType>,
 }
 
 /// A command with its arguments.
@@ -265,18 +274,19 @@ fn remote<'n>(entry: &'n Node, url: &'n Member, form: &Form) -> Result<Kind<'n>,
     let is_sse = match word.as_str() {
         "sse" => true,
         "http" | "streamablehttp" => false,
+        // Gemini CLI uses this key to distinguish the two.
+        _ if url.key == "httpUrl" => false,
         // Any of the two; the URL decides.
         _ => form.is_url_sse && url.key == "url" || names_sse(text),
     };
-    match is_sse == names_sse(text) {
-        true => Ok(Kind::Url(url)),
-        false if is_sse => Err(
-            "it is a server over HTTP+SSE whose URL does not end in /sse, which `--url` cannot say",
-        ),
-        false => Err(
-            "it is a server over streamable HTTP whose URL ends in /sse, which `--url` cannot say",
-        ),
-    }
+    let kind = match is_sse {
+        true => UrlType::Sse,
+        false => UrlType::Http,
+    };
+    Ok(Kind::Url(UrlOf {
+        member: url,
+        url_type: (is_sse != names_sse(text)).then_some(kind),
+    }))
 }
 
 /// Returns true for our own program.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::client::{Client, Folders};
 use super::connected::last_connected;
 use super::file::ClientFile;
+use super::launch::{Launch, holds_values, project_of};
 use super::ledger::Ledgers;
 use super::plan::{ClientsError, parse};
 use super::registry::{CLIENTS, Scope, owner};
@@ -37,6 +38,16 @@ pub struct FoundServer {
     pub is_disabled: bool,
     /// When a client was last connected to it through us.
     pub connected: Option<String>,
+    /// The folder of the project that it is for, if its file is for several.
+    pub project: Option<String>,
+    /// Why `wrap` leaves it alone.
+    pub kept: Option<String>,
+    /// How the client reaches it.
+    pub launch: Launch,
+    /// What to do about a limit of the client that ends a call before a person can answer.
+    pub short_limit: Option<&'static str>,
+    /// Whether the entry holds values that may be secrets.
+    pub holds_values: bool,
 }
 
 /// How a client reaches a server.
@@ -119,7 +130,7 @@ pub fn survey(
             }
         }
         for (path, scope) in all.into_iter().filter(|(path, _)| path.exists()) {
-            let servers = look(&path, client, scope, state_dir);
+            let servers = look(&path, client, scope, folders, state_dir);
             // Most plugins have no servers.
             let is_empty = servers.as_ref().map_or(true, Vec::is_empty);
             if !(matches!(scope, Scope::Kept(_)) && is_empty) {
@@ -139,16 +150,19 @@ fn look(
     path: &Path,
     client: &Client,
     scope: Scope,
+    folders: &Folders<'_>,
     state_dir: Option<&Path>,
 ) -> Result<Vec<FoundServer>, ClientsError> {
     let file = ClientFile::read(path)?;
     let syntax = syntax_of(path).unwrap_or(Syntax::Json);
-    let root = parse(syntax, file.text()?)?;
+    let text = file.text()?;
+    let root = parse(syntax, text)?;
     let listed = listed(&root, client, scope);
-    Ok(listed
-        .iter()
-        .map(|server| describe(server, state_dir))
-        .collect())
+    let describe = |server| {
+        let launch = Launch::of(server, client, folders);
+        describe(server, launch, short_limit(server, client, text), state_dir)
+    };
+    Ok(listed.iter().map(describe).collect())
 }
 
 fn listed<'n>(root: &'n Node, client: &Client, scope: Scope) -> Vec<Server<'n>> {
@@ -160,7 +174,12 @@ fn listed<'n>(root: &'n Node, client: &Client, scope: Scope) -> Vec<Server<'n>> 
     }
 }
 
-fn describe(server: &Server<'_>, state_dir: Option<&Path>) -> FoundServer {
+fn describe(
+    server: &Server<'_>,
+    launch: Launch,
+    short_limit: Option<&'static str>,
+    state_dir: Option<&Path>,
+) -> FoundServer {
     let (kind, is_guarded) = match &server.kind {
         Kind::Stdio(_) => (Some(ServerKind::Stdio), false),
         Kind::Url(_) => (Some(ServerKind::Url), false),
@@ -191,7 +210,25 @@ fn describe(server: &Server<'_>, state_dir: Option<&Path>) -> FoundServer {
         is_guarded,
         is_disabled: server.is_disabled(),
         connected: is_guarded.then(connected).flatten(),
+        project: project_of(server).map(str::to_owned),
+        kept: match &server.kind {
+            Kind::Kept(why) => Some(why.clone()),
+            Kind::Stdio(_) | Kind::Url(_) | Kind::Guarded(_) => None,
+        },
+        launch,
+        short_limit,
+        holds_values: holds_values(&server.member.node),
     }
+}
+
+/// Returns what to do about a client's limit, unless the entry raises it. `text` is that of the file.
+fn short_limit(server: &Server<'_>, client: &Client, text: &str) -> Option<&'static str> {
+    let limit = client.limit.as_ref()?;
+    let own = server.member.node.get(limit.key);
+    let own = own.and_then(|member| text.get(member.node.at.clone()));
+    let own = own.and_then(|text| text.trim().parse::<f64>().ok());
+    own.is_none_or(|own| own < limit.enough)
+        .then_some(limit.advice)
 }
 
 /// Returns the name by which we log the calls of a guarded server.

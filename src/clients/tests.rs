@@ -194,6 +194,55 @@ fn an_edit_beside_a_guarded_entry_stays_and_one_in_it_is_kept() {
 }
 
 #[test]
+fn a_url_that_does_not_show_its_protocol_gets_it_as_an_option() {
+    for (client, entry, option) in [
+        (
+            &cursor::CLIENT,
+            r#""type": "sse", "url": "https://a/events""#,
+            Some("sse"),
+        ),
+        (
+            &cursor::CLIENT,
+            r#""type": "http", "url": "https://a/sse""#,
+            Some("http"),
+        ),
+        (
+            &cursor::CLIENT,
+            r#""type": "sse", "url": "https://a/sse""#,
+            None,
+        ),
+        (&gemini::CLIENT, r#""url": "https://a/events""#, Some("sse")),
+        (
+            &gemini::CLIENT,
+            r#""httpUrl": "https://a/sse""#,
+            Some("http"),
+        ),
+        (
+            &claude_code::CLIENT,
+            r#""type": "sse", "url": "https://a/?k=v""#,
+            Some("sse"),
+        ),
+    ] {
+        let before = format!(r#"{{"mcpServers": {{"a": {{{entry}}}}}}}"#);
+        let home = Home::with(client, before.as_bytes());
+        home.run(Task::Wrap(None));
+        let after = home.text();
+        let wanted = option.map(|option| format!(r#""--url-type", "{option}""#));
+        match wanted {
+            Some(wanted) => assert!(after.contains(&wanted), "{after}"),
+            None => assert!(!after.contains("--url-type"), "{after}"),
+        }
+        home.run(Task::Unwrap);
+        assert_eq!(home.text(), before);
+        // Without the ledger, too, it is the same server.
+        home.run(Task::Wrap(None));
+        fs::remove_dir_all(&home.state_dir).unwrap();
+        home.run(Task::Unwrap);
+        assert_eq!(parsed(&home), parsed_text(&home, &before), "{entry}");
+    }
+}
+
+#[test]
 fn blank_lines_in_front_of_a_removed_line_come_back() {
     let before =
         "[mcp_servers.a]\nurl = \"https://a/mcp\"\n\nenv_http_headers = { X = \"Y\" }\n\n[z]\n";

@@ -1,6 +1,7 @@
 //! VS Code: the key is `servers`; questions to the user (`inputs`) stand beside it.
 
 use super::client::{COMMON, Client, Form, Place, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "vscode",
@@ -25,5 +26,6 @@ pub(super) const FORM: Form = Form {
         kind: Some("http"),
         ..COMMON.remote
     },
+    variables: Variables::Env,
     ..COMMON
 };

@@ -1,6 +1,7 @@
 //! Windsurf: the URL of a server is `serverUrl`.
 
 use super::client::{COMMON, Client, Form, MCP_SERVERS, Remote, no_files};
+use super::launch::Variables;
 
 pub(super) static CLIENT: Client = Client {
     name: "windsurf",
@@ -18,5 +19,6 @@ pub(super) const FORM: Form = Form {
         url: "serverUrl",
         ..COMMON.remote
     },
+    variables: Variables::Env,
     ..COMMON
 };

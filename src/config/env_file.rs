@@ -17,7 +17,7 @@ use crate::sys::secret::Secret;
 /// # Errors
 /// A file that cannot be read, that other users may write to or replace, that is larger than 1 MiB, or
 /// that has a line of another form. No error contains a value.
-pub(super) fn read(path: &Path, written: &Path) -> Result<BTreeMap<String, Secret>, Problem> {
+pub(crate) fn read(path: &Path, written: &Path) -> Result<BTreeMap<String, Secret>, Problem> {
     let unreadable = |cause| Problem::NoEnvFile {
         file: written.to_owned(),
         cause,

@@ -68,6 +68,28 @@ impl Environment {
         named.or_else(|| self.machine.home.clone())
     }
 
+    /// Returns true if only the tools of the server are wanted; see `app::probe`.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.is_set(PROBE)
+    }
+
+    /// The same environment with more variables, as a client adds them for a server.
+    pub(crate) fn with(&self, more: &BTreeMap<String, Secret>) -> Environment {
+        let mut variables = self.variables.clone();
+        let more = more.iter();
+        variables.extend(more.map(|(name, value)| (name.clone(), Some(value.clone()))));
+        let machine = self.machine.clone();
+        Environment { variables, machine }
+    }
+
+    /// Returns the variables of ours that are set, with their values. Those that are not UTF-8 are left out.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        let variables = self.variables.iter();
+        variables
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
+    }
+
     /// Returns true if the variable `name` is set, even if its value is not UTF-8.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.variables.contains_key(name)
@@ -223,7 +245,7 @@ impl Environment {
     /// Returns a warning for each unknown `APPROVAL_*` variable.
     pub(super) fn warnings(&self) -> Vec<String> {
         let known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
-        let known = || known.iter().map(String::as_str).chain([DEPTH]);
+        let known = || known.iter().map(String::as_str).chain([DEPTH, PROBE]);
         let ours = self
             .variables
             .keys()
@@ -298,8 +320,10 @@ const USER_CONFIG: &str = "approval-proxy/config.json";
 /// The bearer token of HTTP clients. It has no key in the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
 
-/// Our own variable that is not a setting: a counter that keeps the proxy from starting itself in a loop.
+/// Our own variables that are not settings: a counter that keeps the proxy from starting itself in a loop, and one that
+/// makes a run a probe.
 const DEPTH: &str = "APPROVAL_PROXY_DEPTH";
+pub(crate) const PROBE: &str = "APPROVAL_PROXY_PROBE";
 
 #[cfg(test)]
 mod tests;

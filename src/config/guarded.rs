@@ -17,6 +17,7 @@ use super::headers::Headers;
 use super::pointer::{Pointer, shown};
 use super::server_name::{name_of_command, name_of_url};
 use super::settings::Layer;
+use super::word::Word;
 use crate::sys::secret::Secret;
 
 /// Which server the command line says to guard.
@@ -46,9 +47,25 @@ pub enum ServerChoice {
         headers: Vec<(String, String)>,
         /// The environment variable that holds a bearer token.
         bearer: Option<String>,
+        /// The protocol; as for a URL in a file if `None`.
+        url_type: Option<UrlType>,
         /// The server's name; the host of the URL if `None`.
         name: Option<String>,
     },
+}
+
+/// The protocol of a server behind a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlType {
+    /// Streamable HTTP.
+    Http,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+}
+
+impl Word for UrlType {
+    const WORDS: &'static [(&'static str, UrlType)] =
+        &[("http", UrlType::Http), ("sse", UrlType::Sse)];
 }
 
 /// Where the URL of a server is given.
@@ -117,6 +134,7 @@ impl Guarded {
         url: &UrlChoice,
         headers: &[(String, String)],
         bearer: Option<&str>,
+        url_type: Option<UrlType>,
         name: Option<String>,
         environment: &Environment,
     ) -> Result<Guarded, ConfigError> {
@@ -166,7 +184,7 @@ impl Guarded {
         Ok(Guarded::alone(UpstreamConfig {
             name: name.unwrap_or_else(|| name_of_url(&parsed)),
             target: Target::Url(UrlTarget {
-                is_sse: names_sse(&text),
+                is_sse: url_type.map_or_else(|| names_sse(&text), |kind| kind == UrlType::Sse),
                 url: Secret::new(text.trim().to_owned()),
                 headers: all.into_map(),
             }),

@@ -44,8 +44,16 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
             url,
             headers,
             bearer,
+            url_type,
             name,
-        } => Guarded::by_url(&url, &headers, bearer.as_deref(), name, environment)?,
+        } => Guarded::by_url(
+            &url,
+            &headers,
+            bearer.as_deref(),
+            url_type,
+            name,
+            environment,
+        )?,
     };
     resolve(flags.layer, guarded, user, environment)
 }
@@ -86,6 +94,45 @@ fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs,
         above: Floors::new(if is_chosen { others } else { Vec::new() }),
         in_use: in_use.map(|opened| opened.config),
     })
+}
+
+/// A user configuration that holds on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserConfigFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether it has a floor.
+    pub has_floor: bool,
+}
+
+/// Returns the user configurations that hold, if no flag names another: the one in use, and those whose floor counts.
+///
+/// # Errors
+/// As [`load`], of these files.
+pub fn user_config_files(environment: &Environment) -> Result<Vec<UserConfigFile>, ConfigError> {
+    let in_use = match environment.user_config()? {
+        Some((file, is_named)) => Some((environment.in_home(file)?, is_named)),
+        None => None,
+    };
+    let own = environment.home_config().map(|file| (file, false));
+    let machines = environment
+        .machine()
+        .config
+        .clone()
+        .map(|file| (file, false));
+    let mut found: Vec<Opened> = Vec::new();
+    for (file, is_named) in [in_use, own, machines].into_iter().flatten() {
+        if let Some(opened) = Opened::user_config(&file, is_named)?
+            && found.iter().all(|known| known.id != opened.id)
+        {
+            found.push(opened);
+        }
+    }
+    let files = found.into_iter().map(|opened| UserConfigFile {
+        has_floor: opened.config.floor.is_some(),
+        path: opened.config.file,
+    });
+    Ok(files.collect())
 }
 
 /// A user configuration, and the identity of the file that was read. Files are compared by identity and not by path,
@@ -224,6 +271,8 @@ mod tests {
 
     use tempfile::NamedTempFile;
 
+    use super::super::entry::Target;
+    use super::super::guarded::{UrlChoice, UrlType};
     use super::*;
 
     fn loaded(bytes: &[u8]) -> Result<Resolved, ConfigError> {
@@ -237,6 +286,30 @@ mod tests {
         let resolved = loaded(br#"{"mcpServers":{"db":{"command":"db-server"}}}"#).unwrap();
         assert_eq!(resolved.server.name, "db");
         assert!(format!("{resolved:?}").contains("db-server"));
+    }
+
+    #[test]
+    fn the_protocol_of_a_url_is_the_one_that_is_named_or_follows_from_its_path() {
+        for (url, url_type, is_sse) in [
+            ("https://a/mcp", None, false),
+            ("https://a/sse", None, true),
+            ("https://a/mcp", Some(UrlType::Sse), true),
+            ("https://a/sse", Some(UrlType::Http), false),
+        ] {
+            let server = ServerChoice::Url {
+                url: UrlChoice::Argument(url.to_owned()),
+                headers: Vec::new(),
+                bearer: None,
+                url_type,
+                name: None,
+            };
+            let layer = Layer::default();
+            let loaded = load(Flags { server, layer }, &Environment::default()).unwrap();
+            let Target::Url(target) = loaded.server.target else {
+                panic!("it has a URL");
+            };
+            assert_eq!(target.is_sse, is_sse, "{url} {url_type:?}");
+        }
     }
 
     #[test]

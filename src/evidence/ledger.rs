@@ -28,6 +28,8 @@ pub enum Ledger {
         /// The last sequence number of this run.
         seq: Arc<Mutex<u64>>,
     },
+    /// Nowhere: in a run that refuses every call.
+    Nowhere,
 }
 
 impl Ledger {
@@ -59,7 +61,7 @@ impl Ledger {
     #[must_use]
     pub fn uses_stderr(&self) -> bool {
         match self {
-            Ledger::File(_) => false,
+            Ledger::File(_) | Ledger::Nowhere => false,
             Ledger::Copied { .. } | Ledger::Stderr { .. } => true,
         }
     }
@@ -83,6 +85,7 @@ impl Ledger {
     pub(crate) fn append(&self, lines: &[Line], clock: &Clock) -> Result<(), LedgerError> {
         let elapsed = || clock.elapsed();
         match self {
+            Ledger::Nowhere => Ok(()),
             Ledger::File(file) => locked(file).append(lines, elapsed),
             Ledger::Copied { file, stderr } => {
                 let mut file = locked(file);
@@ -110,7 +113,7 @@ impl Ledger {
     pub(crate) fn sync(&self) -> Result<(), LedgerError> {
         match self {
             Ledger::File(file) | Ledger::Copied { file, .. } => locked(file).sync(),
-            Ledger::Stderr { .. } => Ok(()),
+            Ledger::Stderr { .. } | Ledger::Nowhere => Ok(()),
         }
     }
 }

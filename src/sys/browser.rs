@@ -21,9 +21,14 @@ const DEFAULT_COMMAND: &str = if cfg!(target_os = "macos") {
 /// it.
 #[must_use]
 pub fn open_in_browser(browsers: Option<&OsStr>, url: &str) -> bool {
+    commands(browsers).any(|command| start(command, url))
+}
+
+/// Returns the commands that are tried, in this order.
+pub fn commands(browsers: Option<&OsStr>) -> impl Iterator<Item = &str> {
     let browsers = browsers.and_then(OsStr::to_str).unwrap_or_default();
-    let mut commands = browsers.split(':').chain([DEFAULT_COMMAND]);
-    commands.any(|command| start(command, url))
+    let browsers = browsers.split(':').chain([DEFAULT_COMMAND]);
+    browsers.filter(|command| !command.trim().is_empty())
 }
 
 fn start(command: &str, url: &str) -> bool {

@@ -22,7 +22,7 @@ mod stderr;
 pub mod user;
 
 #[cfg(feature = "proxy")]
-pub use browser::open_in_browser;
+pub use browser::{commands as browser_commands, open_in_browser};
 #[cfg(feature = "proxy")]
 pub(crate) use error::with_causes;
 #[cfg(feature = "proxy")]

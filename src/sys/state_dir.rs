@@ -39,7 +39,7 @@ fn command_for(words: &str, dir: Option<&Path>, usual: Option<&Path>) -> String 
 }
 
 /// Quotes a path for a shell. Control characters cannot be typed, so they are shown as escapes.
-fn quoted_for_shell(path: &Path) -> String {
+pub(crate) fn quoted_for_shell(path: &Path) -> String {
     let path = path.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if !path.is_empty() && path.chars().all(is_plain) {
@@ -100,6 +100,17 @@ impl StateDir {
         let (bytes, _) = self.read_or_create("secret", SECRET_LEN, |seed| seed.to_vec())?;
         let damaged = |_| store_error(&self.path.join("secret"), ErrorKind::Damaged);
         <[u8; SECRET_LEN]>::try_from(bytes.as_slice()).map_err(damaged)
+    }
+
+    /// Returns the same bytes, if there are any yet.
+    ///
+    /// # Errors
+    /// As [`StateDir::secret`].
+    pub fn existing_secret(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let damaged = |_| store_error(&self.path.join("secret"), ErrorKind::Damaged);
+        let bytes = self.read("secret", SECRET_LEN)?;
+        let secret = bytes.map(|bytes| <[u8; SECRET_LEN]>::try_from(bytes.as_slice()));
+        secret.transpose().map_err(damaged)
     }
 
     /// Returns the bearer token of HTTP clients from the file `auth-token`: 64 hexadecimal digits and a newline. The

@@ -157,23 +157,45 @@ impl Child {
         stderr: &ServerStderr,
         watcher: Option<&Watcher>,
     ) -> Result<(Child, Wire, Wire), ChildError> {
-        let spawn = |source| ChildError::Spawn {
-            command: program.command.to_string_lossy().into_owned(),
-            source,
-        };
         let depth = depth_of(std::env::var(DEPTH).ok().as_deref());
         if depth >= MAX_DEPTH {
             return Err(ChildError::TooDeep(depth));
         }
+        if program.cwd.is_none_or(Path::is_dir) && is_this_program(program) {
+            return Err(ChildError::Itself {
+                command: program.command.to_string_lossy().into_owned(),
+            });
+        }
+        Child::spawn(program, stderr, watcher, Some(depth + 1))
+    }
+
+    /// Starts a program as an MCP client does. Unlike [`Child::start`], it may be approval-proxy, which gets our own
+    /// settings and secrets only if `program` sets them.
+    ///
+    /// # Errors
+    /// Why the program cannot be started.
+    pub fn start_for_client(
+        program: &Program<'_>,
+        stderr: &ServerStderr,
+        watcher: Option<&Watcher>,
+    ) -> Result<(Child, Wire, Wire), ChildError> {
+        Child::spawn(program, stderr, watcher, None)
+    }
+
+    fn spawn(
+        program: &Program<'_>,
+        stderr: &ServerStderr,
+        watcher: Option<&Watcher>,
+        depth: Option<u32>,
+    ) -> Result<(Child, Wire, Wire), ChildError> {
+        let spawn = |source| ChildError::Spawn {
+            command: program.command.to_string_lossy().into_owned(),
+            source,
+        };
         if let Some(cwd) = program.cwd.filter(|cwd| !cwd.is_dir()) {
             return Err(ChildError::NoFolder {
                 command: program.command.to_string_lossy().into_owned(),
                 cwd: cwd.to_owned(),
-            });
-        }
-        if is_this_program(program) {
-            return Err(ChildError::Itself {
-                command: program.command.to_string_lossy().into_owned(),
             });
         }
         let (ours, theirs) = one_way_socket().map_err(spawn)?;
@@ -192,9 +214,10 @@ impl Child {
                 command.env_remove(name);
             }
         }
-        command
-            .envs(program.env)
-            .env(DEPTH, (depth + 1).to_string());
+        command.envs(program.env);
+        if let Some(depth) = depth {
+            command.env(DEPTH, depth.to_string());
+        }
         if let Some(cwd) = program.cwd {
             command.current_dir(cwd);
         }

@@ -18,6 +18,7 @@ pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use note::{Headers, Note, Reply};
 pub use server_stderr::ServerStderr;
+pub(crate) use stderr_tail::{hidden, secrets_of};
 pub use upstream::{RESTART_HEARD, RemoteEvent, RemoteTask, Upstream, UpstreamEvent};
 pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};

@@ -32,8 +32,8 @@ const LONGEST_NAME: usize = 64;
 /// Where a server's stderr goes.
 #[derive(Debug, Clone)]
 pub struct ServerStderr {
-    /// Our own stderr.
-    pub to: Stderr,
+    /// Our own stderr; `None` keeps only the end, for quoting.
+    pub to: Option<Stderr>,
     /// The name to put before each line. If `None`, the bytes are passed on unchanged.
     pub name: Option<String>,
     /// What to hide when the last lines are quoted.
@@ -77,10 +77,15 @@ impl Reading {
 async fn pass_on(
     pipe: Wire,
     mut lines: Lines,
-    to: Stderr,
+    to: Option<Stderr>,
     tail: Arc<Mutex<StderrTail>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let send = |bytes| {
+        if let Some(to) = &to {
+            to.send_from_server(bytes);
+        }
+    };
     let mut buffer = Vec::with_capacity(READ);
     loop {
         let is_stopped = tokio::select! {
@@ -93,7 +98,7 @@ async fn pass_on(
             // Also completes if `Reading` is dropped without `finish`.
             _ = &mut stopped => true,
             () = sleep(PARTIAL), if lines.is_partial() => {
-                to.send_from_server(lines.end());
+                send(lines.end());
                 continue;
             }
         };
@@ -107,7 +112,7 @@ async fn pass_on(
                         .push(&buffer);
                     let whole = lines.push(&buffer);
                     if !whole.is_empty() {
-                        to.send_from_server(whole);
+                        send(whole);
                     }
                     left = left.saturating_sub(count);
                     if !is_stopped || left == 0 {
@@ -116,13 +121,13 @@ async fn pass_on(
                 }
                 Ok(Attempt::NotReady) => break,
                 Ok(Attempt::Done(_)) | Err(_) => {
-                    to.send_from_server(lines.end());
+                    send(lines.end());
                     return;
                 }
             }
         }
         if is_stopped {
-            to.send_from_server(lines.end());
+            send(lines.end());
             return;
         }
         // A server that never stops writing must not starve the relay.

@@ -82,17 +82,22 @@ impl StderrTail {
     }
 
     fn without_secrets(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret, HIDDEN);
-        }
-        text
+        hidden(text, &self.secrets)
     }
+}
+
+/// Returns a text with each of the secrets replaced.
+pub(crate) fn hidden(text: &str, secrets: &[String]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        text = text.replace(secret, HIDDEN);
+    }
+    text
 }
 
 /// Returns what a quotation must not reveal: the values of the server's variables, and the arguments
 /// of flags such as `--api-key`. Long secrets come first, since they may contain short ones.
-pub(super) fn secrets_of<'e>(
+pub(crate) fn secrets_of<'e>(
     env: impl Iterator<Item = &'e String>,
     args: &[OsString],
 ) -> Vec<String> {

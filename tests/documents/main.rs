@@ -1,7 +1,7 @@
 //! Runs the commands in README.md, docs/guide.md and docs/inbox.md, and compares what they print.
 //!
-//! trycmd runs the `console` blocks in order. Each document gets its own home folder and a stand-in for the example
-//! server. Blocks marked `console,ignore` run in a terminal (`IN_TERMINAL`) or not at all (`SKIPPED`, with the reason).
+//! trycmd runs the `console` blocks in order. Each document gets its own home folder, clients' files, and a stand-in for
+//! the example server. Blocks marked `console,ignore` run in a terminal (`IN_TERMINAL`) or not at all (`SKIPPED`, with the reason).
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,8 @@ mod pty;
 mod world;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,8 +36,11 @@ use world::{PROGRAMS, World};
 const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/guide.md");
 const INBOX: &str = include_str!("../../docs/inbox.md");
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 /// Pages whose commands are parsed and not run.
-const OTHERS: [&str; 3] = [
+const OTHERS: [&str; 5] = [
+    CONFIGURATION,
+    include_str!("../../docs/clients.md"),
     include_str!("../../docs/asking.md"),
     include_str!("../../docs/troubleshooting.md"),
     include_str!("../../examples/clients/README.md"),
@@ -43,7 +48,7 @@ const OTHERS: [&str; 3] = [
 const CI: &str = include_str!("../../.ci/run");
 
 /// Commands that do not run here, and why.
-const SKIPPED: [(&str, &str); 4] = [
+const SKIPPED: [(&str, &str); 5] = [
     (
         "cargo run --release --example guarded_notes",
         "`.ci/run` runs it",
@@ -54,8 +59,12 @@ const SKIPPED: [(&str, &str); 4] = [
         "would build the whole program again",
     ),
     (
-        "claude mcp add filesystem -- approval-proxy -- npx -y @modelcontextprotocol/server-filesystem ~/work",
-        "needs Claude Code; another test parses the proxy's arguments",
+        "claude mcp add --scope user filesystem -- npx -y @modelcontextprotocol/server-filesystem ~/work",
+        "needs Claude Code; `.ci/interop/wrap.py` runs it",
+    ),
+    (
+        "codex mcp add filesystem -- npx -y @modelcontextprotocol/server-filesystem ~/work",
+        "needs Codex; `.ci/interop/wrap.py` runs it",
     ),
 ];
 /// Commands that run in a terminal, because they print other text there or ask for a passphrase.
@@ -66,57 +75,76 @@ const IN_TERMINAL: [&str; 3] = [
 ];
 
 #[test]
-fn the_guide_leads_to_a_guarded_server() {
+fn the_guide_leads_to_guarded_servers_and_back() {
     let guide = Page::read("guide", GUIDE);
-    let [server, client, user] = <[Value; 3]>::try_from(guide.json()).unwrap();
-    let entry = |of: &Value| of["mcpServers"]["filesystem"].clone();
-    let mut prefixed = vec![json!("--"), entry(&server)["command"].clone()];
-    prefixed.extend(entry(&server)["args"].as_array().unwrap().clone());
-    assert_eq!(entry(&client)["args"], json!(prefixed));
+    let [_, rules] = <[Value; 2]>::try_from(guide.json()).unwrap();
     let mut world = World::new();
+    let files = files_of_the_guide(&guide);
+    let mut originals = Vec::new();
     let mut agent = None;
     for block in guide.console() {
+        let wrapped = files
+            .iter()
+            .find(|(client, ..)| block.command() == format!("approval-proxy wrap {client}"));
+        if let Some((_, file, text)) = wrapped {
+            originals.push((*file, world.write_text(file, text)));
+        }
         if block.mentions("approvals list") && agent.is_none() {
-            agent = Some(world.two_calls_wait(&client));
+            agent = Some(world.two_calls_wait());
         }
         match block.command() {
-            command if command.starts_with("cargo ") || command.starts_with("claude ") => {}
-            command if IN_TERMINAL.contains(&command) => {
-                world.in_terminal(&block, &[], Some(130));
+            command if SKIPPED.iter().any(|(one, _)| *one == command) => {}
+            "approval-proxy clients" => {
+                // "End Claude Code and start it again."
+                drop(world.agent());
+                world.runs(&guide, &block);
             }
             command => {
                 world.runs(&guide, &block);
-                if command.starts_with("mkdir ") {
-                    world.write(".config/approval-proxy/config.json", &user);
+                if command.contains(".config/approval-proxy") {
+                    world.write(".config/approval-proxy/config.json", &rules);
+                    // "Creating a directory does not."
+                    let mut other = world.agent();
+                    other.calls(1, "create_directory", r#"{"path":"new"}"#);
+                    assert_eq!(other.answer(1)["content"][0]["text"], "done");
                 }
             }
         }
     }
-    // "Creating a directory does not."
-    let mut other = world.agent(&client);
-    other.calls(1, "create_directory", r#"{"path":"new"}"#);
-    assert_eq!(other.answer(1)["content"][0]["text"], "done");
+    assert_eq!(originals.len(), 4);
+    for (file, text) in originals {
+        assert_eq!(world.read(file), text, "{file}");
+    }
     let mut agent = agent.unwrap();
     assert_eq!(agent.answer(1)["content"][0]["text"], "done");
     let refusal = agent.refusal(2);
-    let quoted = |language: &str| {
-        guide
-            .blocks()
-            .any(|it| it.info == language && it.text.trim() == refusal)
-    };
-    assert!(quoted("text"), "the guide does not say: {refusal}");
+    assert_eq!(guide.first("text").trim(), refusal);
+}
+
+/// Returns the clients of the guide, their files, and what is in them before `wrap`.
+fn files_of_the_guide(guide: &Page) -> [(&'static str, &'static str, String); 4] {
+    let claude_code = serde_json::to_string_pretty(&world::claude_code()).unwrap();
+    [
+        ("claude-code", world::CLAUDE_CODE, claude_code),
+        (
+            "claude-desktop",
+            ".config/Claude/claude_desktop_config.json",
+            guide.first("json"),
+        ),
+        ("vscode", ".config/Code/User/mcp.json", guide.first("jsonc")),
+        ("codex", ".codex/config.toml", guide.first("toml")),
+    ]
 }
 
 #[test]
 fn the_commands_of_the_inbox_page_do_what_the_page_says() {
     let page = Page::read("inbox", INBOX);
-    let guide = Page::read("guide", GUIDE);
-    let client = &guide.json()[1];
     let mut world = World::new();
+    world.guards_claude_code();
     let mut agent = None;
     for block in page.console() {
         if block.mentions("approvals list") && agent.is_none() {
-            agent = Some(world.two_calls_wait(client));
+            agent = Some(world.two_calls_wait());
         }
         match block.command() {
             "approval-proxy inbox" => world.in_terminal(&block, &[], Some(130)),
@@ -140,14 +168,44 @@ fn the_commands_of_the_inbox_page_do_what_the_page_says() {
 }
 
 #[test]
-fn the_readme_and_the_guide_have_the_same_configurations() {
-    let readme = Page::read("README", README).json();
-    let configurations: Vec<&Value> = readme
-        .iter()
-        .filter(|it| it.get("mcpServers").is_some())
-        .collect();
-    let guide = Page::read("guide", GUIDE).json();
-    assert_eq!(configurations, guide.iter().take(2).collect::<Vec<_>>());
+fn the_readme_guards_a_server_and_restores_it() {
+    let readme = Page::read("README", README);
+    let [_, (_, file, text), ..] = files_of_the_guide(&Page::read("guide", GUIDE));
+    let world = World::new();
+    let original = world.write_text(file, &text);
+    for block in readme.console().filter(|block| !block.is_ignored()) {
+        world.runs(&readme, &block);
+    }
+    assert_eq!(world.read(file), original);
+}
+
+#[test]
+fn the_entry_by_hand_is_what_wrap_writes_into_a_shared_file() {
+    let page = Page::read("configuration", CONFIGURATION);
+    let mut entries = page.json();
+    entries.retain(|it| it["mcpServers"].get("filesystem").is_some());
+    let [before, after] = <[Value; 2]>::try_from(entries).unwrap();
+    let world = World::new();
+    world.write(".mcp.json", &before);
+    let file = world.home().join(".mcp.json");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(world.program("approval-proxy"));
+        let done = command.args(words).arg(&file).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let text = world.read(".mcp.json");
+        serde_json::from_str::<Value>(&text.replace(world.home().to_str().unwrap(), "/home/me"))
+            .unwrap()
+    };
+    assert_eq!(run(&["wrap", "--write"]), after);
+    // "`unwrap` also restores such an entry"
+    world.write(".mcp.json", &after);
+    fs::remove_dir_all(world.home().join(".local/state/approval-proxy/wrap")).unwrap();
+    assert_eq!(run(&["unwrap", "--write"]), before);
+    // "start the proxy in a terminal"
+    let block = page
+        .console()
+        .find(|block| IN_TERMINAL.contains(&block.command()));
+    world.in_terminal(&block.unwrap(), &[], Some(130));
 }
 
 // README shows a refused and an approved call within its first screen.
@@ -284,7 +342,10 @@ fn every_command_in_the_documents_parses() {
         let prose = text
             .lines()
             .flat_map(|line| line.split('`').skip(1).step_by(2));
-        let typed = prose.chain(text.lines().filter_map(|line| line.strip_prefix("$ ")));
+        let typed = prose.chain(
+            text.lines()
+                .filter_map(|line| line.trim_start().strip_prefix("$ ")),
+        );
         for command in typed.filter_map(|it| it.find("approval-proxy ").map(|at| &it[at..])) {
             let words = page::words(command.split(" #").next().unwrap());
             // Users do not type this one.

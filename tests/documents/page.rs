@@ -9,7 +9,7 @@ pub(crate) struct Page {
     text: &'static str,
 }
 
-/// A fenced block.
+/// A fenced block, without the indentation that it has in a list.
 pub(crate) struct Block {
     /// The line number of its opening fence, from 1.
     pub(crate) line: usize,
@@ -26,11 +26,13 @@ impl Page {
     pub(crate) fn blocks(&self) -> impl Iterator<Item = Block> {
         let mut lines = self.text.lines().enumerate();
         std::iter::from_fn(move || {
-            let (line, info) =
-                lines.find_map(|(at, line)| Some((at + 1, line.strip_prefix("```")?)))?;
+            let (line, indent, info) = lines.find_map(|(at, line)| {
+                let (indent, info) = line.split_once("```")?;
+                indent.trim().is_empty().then_some((at + 1, indent, info))
+            })?;
             let inside = lines
                 .by_ref()
-                .map(|(_, line)| line)
+                .map(|(_, line)| line.strip_prefix(indent).unwrap_or(line))
                 .take_while(|line| *line != "```");
             let text = inside.map(|line| format!("{line}\n")).collect();
             let info = info.to_owned();
@@ -42,6 +44,12 @@ impl Page {
     pub(crate) fn console(&self) -> impl Iterator<Item = Block> {
         self.blocks()
             .filter(|block| block.info.starts_with("console"))
+    }
+
+    /// Returns the first block in this language.
+    pub(crate) fn first(&self, language: &str) -> String {
+        let found = self.blocks().find(|block| block.info == language);
+        found.expect(language).text
     }
 
     /// Returns the JSON blocks; skips those that show a part of a file.

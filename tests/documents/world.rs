@@ -31,6 +31,22 @@ const IDS: [&str; 2] = ["3f2a91c0", "c04d5e17"];
 const BEFORE_TIMES: usize = 30;
 const AFTER_TIMES: usize = 46;
 
+/// What `clients` writes in front of a time.
+const CONNECTED: &str = "last connected ";
+/// Claude Code's file in the home folder.
+pub(crate) const CLAUDE_CODE: &str = ".claude.json";
+
+/// Returns what `claude mcp add --scope user` writes.
+pub(crate) fn claude_code() -> Value {
+    let words = [
+        "-y",
+        "@modelcontextprotocol/server-filesystem",
+        "/home/me/work",
+    ];
+    let entry = json!({"type": "stdio", "command": "npx", "args": words, "env": {}});
+    json!({"mcpServers": {"filesystem": entry}})
+}
+
 /// The machine of a document's reader.
 pub(crate) struct World {
     dir: TempDir,
@@ -54,10 +70,13 @@ impl World {
             env!("CARGO_BIN_EXE_approval-proxy"),
         );
         world.add_program("approval-proxy", &clean);
+        // With the real server's hints.
+        let destroys = json!({"readOnlyHint": false, "destructiveHint": true});
+        let adds = json!({"readOnlyHint": false, "destructiveHint": false});
         let tools = json!([
-            {"name": "write_file", "description": "Create a new file.", "inputSchema": {"type": "object"}},
-            {"name": "move_file", "description": "Move a file.", "inputSchema": {"type": "object"}},
-            {"name": "create_directory", "description": "Create a directory.", "inputSchema": {"type": "object"}},
+            {"name": "write_file", "description": "Create a new file.", "inputSchema": {"type": "object"}, "annotations": destroys},
+            {"name": "move_file", "description": "Move a file.", "inputSchema": {"type": "object"}, "annotations": destroys},
+            {"name": "create_directory", "description": "Create a directory.", "inputSchema": {"type": "object"}, "annotations": adds},
         ]);
         // The real server would have to be downloaded.
         world.server("npx", &tools);
@@ -90,12 +109,29 @@ impl World {
 
     /// Writes a configuration file to the home folder.
     pub(crate) fn write(&self, file: &str, configuration: &Value) {
-        let text = configuration
-            .to_string()
-            .replace(HOME, self.home().to_str().unwrap());
+        self.write_text(file, &serde_json::to_string_pretty(configuration).unwrap());
+    }
+
+    /// Writes a text of a document to the home folder. Returns it as it is on this machine.
+    pub(crate) fn write_text(&self, file: &str, text: &str) -> String {
+        let text = text.replace(HOME, self.home().to_str().unwrap());
         let path = self.home().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, &text).unwrap();
+        text
+    }
+
+    /// Returns a file of the home folder.
+    pub(crate) fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.home().join(file)).unwrap()
+    }
+
+    /// Writes Claude Code's file as `claude mcp add` does, and guards its server.
+    pub(crate) fn guards_claude_code(&self) {
+        self.write(CLAUDE_CODE, &claude_code());
+        let wrap = ["wrap", "claude-code", "--write"];
+        let mut wrapped = Command::new(self.program("approval-proxy"));
+        assert!(wrapped.args(wrap).output().unwrap().status.success());
     }
 
     /// Returns the arguments of the call that the documents show.
@@ -105,21 +141,19 @@ impl World {
         format!(r#"{{"path":"{home}/work/plan.md","content":"Ask Ada about the budget."}}"#)
     }
 
-    /// Starts the proxy from a client's configuration, for an agent without elicitation.
-    pub(crate) fn agent(&self, client: &Value) -> Agent {
-        let entry = &client["mcpServers"]["filesystem"];
-        assert_eq!(entry["command"], "approval-proxy");
+    /// Starts the proxy as the guarded entry of Claude Code says, for an agent without elicitation.
+    pub(crate) fn agent(&self) -> Agent {
+        let file: Value = serde_json::from_str(&self.read(CLAUDE_CODE)).unwrap();
+        let entry = &file["mcpServers"]["filesystem"];
+        assert_eq!(entry["command"], env!("CARGO_BIN_EXE_approval-proxy"));
         let arguments = entry["args"].as_array().unwrap().iter();
-        let arguments: Vec<String> = arguments
-            .map(|it| self.here(it.as_str().unwrap()))
-            .collect();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let arguments: Vec<&str> = arguments.map(|it| it.as_str().unwrap()).collect();
         Agent::start(self, &arguments, &json!({}))
     }
 
     /// Starts the proxy likewise, and makes two calls that wait in the inbox.
-    pub(crate) fn two_calls_wait(&mut self, client: &Value) -> Agent {
-        let mut agent = self.agent(client);
+    pub(crate) fn two_calls_wait(&mut self) -> Agent {
+        let mut agent = self.agent();
         let draft = r#"{"source":"draft.md","destination":"old.md"}"#.to_owned();
         for (id, tool, arguments) in [
             (1, "write_file", self.write_file()),
@@ -223,6 +257,9 @@ impl World {
             true => line.replace(" ~/", &format!(" {home}/")),
             false => line.replace("sha256:…", "sha256:[..]"),
         };
+        if let Some((before, _)) = line.split_once(CONNECTED) {
+            line = format!("{before}{CONNECTED}[..]");
+        }
         let is_row = IDS.iter().any(|id| line.starts_with(id));
         if is_row {
             line = format!("{}[..]{}", &line[..BEFORE_TIMES], &line[AFTER_TIMES..]);

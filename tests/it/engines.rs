@@ -448,7 +448,10 @@ fn a_test_asks_nobody_and_says_which_engine_does_not_work() {
         "{out}"
     );
     let seen = service.seen();
-    assert!(seen.iter().all(|request| request.method == "HEAD"), "{seen:?}");
+    assert!(
+        seen.iter().all(|request| request.method == "HEAD"),
+        "{seen:?}"
+    );
     assert_eq!(engines(home.path(), &["test", "up"]).0, 0);
     let (code, _, err) = engines(home.path(), &["test", "u"]);
     assert!(code == 2 && err.contains("`up`, `down`"), "{err}");

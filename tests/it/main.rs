@@ -23,6 +23,7 @@ mod corpora;
 mod crowded;
 mod dead_ends;
 mod default_log;
+mod doctor;
 mod engine_command;
 mod engine_examples;
 mod engine_webhook;

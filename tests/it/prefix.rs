@@ -524,7 +524,7 @@ fn a_bad_variable_or_url_is_an_error_that_tells_no_value() {
 
 #[test]
 fn a_command_line_without_exactly_one_server_is_a_usage_error() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "no server is given"),
         (&["--"], "no server is given"),
         (&["--name", "x"], "no server is given"),
@@ -555,6 +555,11 @@ fn a_command_line_without_exactly_one_server_is_a_usage_error() {
         (
             &["--header-env", "X-Key=HOME", "--", "true"],
             "need `--url`",
+        ),
+        (&["--url-type", "sse", "--", "true"], "needs `--url`"),
+        (
+            &["--url", "http://x/", "--url-type", "ws"],
+            "[possible values: http, sse]",
         ),
         (
             &["--url", "http://x/", "--header-env", "X-Key: hunter2"],

@@ -1,83 +1,10 @@
 //! `wrap`, `unwrap` and `clients`, and that a guarded entry works when a client starts it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use super::support::{notes_server, proxy};
-
-struct Home {
-    dir: tempfile::TempDir,
-}
-
-impl Home {
-    fn new() -> Home {
-        let dir = tempfile::tempdir().unwrap();
-        Home { dir }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().canonicalize().unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("HOME", self.path())
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir(self.path());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        let mut command = self.command(&proxy());
-        command.args(words).stdin(Stdio::null()).output().unwrap()
-    }
-
-    #[track_caller]
-    fn succeeds(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-/// Starts an entry as a client does. Returns the answers to these requests.
-fn ask(home: &Home, entry: &Value, requests: &[Value]) -> Vec<Value> {
-    let args = entry["args"].as_array().unwrap();
-    let mut child = home
-        .command(Path::new(entry["command"].as_str().unwrap()))
-        .args(args.iter().map(|arg| arg.as_str().unwrap()))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut answers = Vec::new();
-    for request in requests {
-        writeln!(stdin, "{request}").unwrap();
-        if request.get("id").is_some() {
-            let answer = lines.next().unwrap().unwrap();
-            answers.push(serde_json::from_str(&answer).unwrap());
-        }
-    }
-    drop(stdin);
-    child.wait().unwrap();
-    answers
-}
+use super::support::{Home, notes_server, proxy};
 
 // Issue 20: "The wrapped entry is started as the client would start it, lists tools and calls one."
 #[test]
@@ -110,8 +37,7 @@ fn a_guarded_entry_lists_the_tools_and_calls_one_and_is_restored() {
     let hello = json!({
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"},
     });
-    let answers = ask(
-        &home,
+    let answers = home.ask(
         entry,
         &[
             json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),

@@ -137,6 +137,7 @@ fn an_unknown_variable_of_ours_is_a_warning_with_the_nearest_name() {
         ("APPROVAL_TTL_SECONDS", "1"),
         ("APPROVAL_DRY_RUN", "1"),
         ("APPROVAL_PROXY_DEPTH", "1"),
+        ("APPROVAL_PROXY_PROBE", "1"),
         ("APPROVAL_AUTH_TOKEN", "x"),
         ("APPROVAL_WORKFLOW_QUEUE", "1"),
         ("APPROVALS", "1"),

@@ -200,9 +200,9 @@ impl PageServer {
             if let Some(lock) = self.lock()? {
                 return self.serve(lock, now_ms);
             }
-            port = self.known_port()?;
+            port = known_port(&self.dir)?;
             // INVARIANT 3: we do not trust what another process serves at the port until it proves that it is the page.
-            match self.is_proven(port) {
+            match is_proven(&self.secret, port) {
                 Ok(true) => {
                     self.last_found = Some(port);
                     return Ok(port);
@@ -232,12 +232,6 @@ impl PageServer {
         }
     }
 
-    fn known_port(&self) -> Result<u16, StoreError> {
-        let bytes = self.dir.read(PORT_FILE, 16)?.unwrap_or_default();
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        Ok(text.trim().parse().unwrap_or_default())
-    }
-
     fn serve(&mut self, lock: File, now_ms: i64) -> Result<u16, PageServerError> {
         for folder in self.login_folders() {
             LoginFile::tidy(folder, now_ms - LOGIN_MS);
@@ -246,7 +240,7 @@ impl PageServer {
         let before = match (self.last_found, self.settings.port) {
             (Some(found), _) => found,
             (None, Some(wanted @ 1..)) => wanted,
-            (None, Some(0) | None) => self.known_port()?,
+            (None, Some(0) | None) => known_port(&self.dir)?,
         };
         let listener = bind(before, self.settings.port.unwrap_or(USUAL_PORT))?;
         let port = listener.local_addr()?.port();
@@ -293,20 +287,6 @@ impl PageServer {
             _lock: lock,
         });
         Ok(port)
-    }
-
-    /// Returns true if the page answers at a port: it must know the folder's secret.
-    fn is_proven(&self, port: u16) -> io::Result<bool> {
-        if port == 0 {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        let nonce = random_hex(32).map_err(io::Error::other)?;
-        let answer = ask(port, &nonce)?;
-        let wanted = proof(&self.secret, port, &nonce);
-        let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
-        // Comparing BLAKE3 hashes takes constant time.
-        Ok(answer.starts_with("HTTP/1.1 200")
-            && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes()))
     }
 
     /// Creates a link that logs a browser in, once, within five minutes.
@@ -446,6 +426,64 @@ impl KeySigner {
             }
         }
     }
+}
+
+/// Who serves the page of a folder's inbox.
+#[derive(Debug)]
+pub enum PageState {
+    /// Nobody. The next process that needs it would, at this port.
+    Free(io::Result<u16>),
+    /// A process that has proven that it is the page, at this port.
+    Served(u16),
+    /// A process that has not.
+    Unproven(u16),
+}
+
+/// Finds out who serves the page of the inbox in a folder, and changes nothing. `wanted` is the port of the settings.
+///
+/// # Errors
+/// Files in the folder that cannot be read.
+pub fn page_state(dir: &StateDir, wanted: Option<u16>) -> Result<PageState, StoreError> {
+    let known = known_port(dir)?;
+    let lock = File::open(dir.path().join(LOCK_FILE));
+    let is_locked =
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)));
+    if !is_locked {
+        let before = wanted.filter(|port| *port > 0).unwrap_or(known);
+        return Ok(PageState::Free(free_port(before, wanted)));
+    }
+    let secret = dir.existing_secret()?;
+    let is_proven = secret.is_some_and(|secret| is_proven(&secret, known).unwrap_or(false));
+    Ok(match is_proven {
+        true => PageState::Served(known),
+        false => PageState::Unproven(known),
+    })
+}
+
+/// Returns the port at which the page would be served; `before` is the last one, or 0.
+pub fn free_port(before: u16, wanted: Option<u16>) -> io::Result<u16> {
+    let listener = bind(before, wanted.unwrap_or(USUAL_PORT))?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn known_port(dir: &StateDir) -> Result<u16, StoreError> {
+    let bytes = dir.read(PORT_FILE, 16)?.unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Ok(text.trim().parse().unwrap_or_default())
+}
+
+/// Returns true if the page answers at a port: it must know the folder's secret.
+fn is_proven(secret: &[u8; 32], port: u16) -> io::Result<bool> {
+    if port == 0 {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    let nonce = random_hex(32).map_err(io::Error::other)?;
+    let answer = ask(port, &nonce)?;
+    let wanted = proof(secret, port, &nonce);
+    let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
+    // Comparing BLAKE3 hashes takes constant time.
+    Ok(answer.starts_with("HTTP/1.1 200")
+        && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes()))
 }
 
 /// Returns the page's address, without any secret.

@@ -53,6 +53,9 @@ pub enum LoginError {
     /// The login succeeded, but there is no usable token.
     #[error("the login gave no token: {0}")]
     NoToken(String),
+    /// Nobody may be asked to log in.
+    #[error("it requires a login, and nobody is asked to log in now")]
+    NotAsked,
     /// The stored token has expired, and nobody may be asked to log in.
     #[error("its token has expired")]
     Expired,
@@ -107,6 +110,8 @@ pub struct LoginEnvironment {
     pub folder: Option<PathBuf>,
     /// `$BROWSER`.
     pub browser: Option<OsString>,
+    /// Whether a person may be asked to log in. If not, only tokens of earlier logins are used.
+    pub may_ask: bool,
     /// Where a person reads the URL if no browser opens.
     pub stderr: Stderr,
     /// The operator's `User-Agent`, if it is not the default. Sent only to the server itself.
@@ -132,6 +137,7 @@ struct Shared {
     url: Url,
     clock: Clock,
     browser: Option<OsString>,
+    may_ask: bool,
     stderr: Stderr,
     identity: Identity,
     store: Store,
@@ -153,6 +159,7 @@ impl Login {
             url,
             clock: Clock::start(),
             browser: environment.browser,
+            may_ask: environment.may_ask,
             stderr: environment.stderr,
             identity: Identity {
                 user_agent: environment.user_agent,
@@ -250,6 +257,10 @@ impl Shared {
         challenge: Option<&str>,
         mode: RenewalMode,
     ) -> Result<Renewed, LoginError> {
+        // Before the lock, which creates a file.
+        if !self.may_ask && self.current().is_none() {
+            return Err(LoginError::NotAsked);
+        }
         // Held until the end: a refresh token works only once, and one browser is enough.
         let _lock = self.store.lock(self.limit).await?;
         let stored = self.store.read();
@@ -270,6 +281,9 @@ impl Shared {
         }
         match mode {
             RenewalMode::Refresh => Err(LoginError::Expired),
+            RenewalMode::Browser | RenewalMode::BrowserOnly if !self.may_ask => {
+                Err(LoginError::NotAsked)
+            }
             RenewalMode::Browser | RenewalMode::BrowserOnly => {
                 let open = |url: &Url| {
                     let line = format!("approval-proxy: the server requires a login; open {url}\n");

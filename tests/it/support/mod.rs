@@ -2,6 +2,7 @@
 //!
 //! What is right is decided in the tests, not here.
 
+mod home;
 mod http;
 mod http_upstream;
 mod inbox;
@@ -13,6 +14,7 @@ mod pty;
 mod restarting_server;
 mod session;
 
+pub(crate) use home::Home;
 pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
 };

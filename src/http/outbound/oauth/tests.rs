@@ -37,6 +37,7 @@ fn login(folder: &Path) -> Login {
     let environment = LoginEnvironment {
         folder: Some(folder.to_owned()),
         browser: None,
+        may_ask: true,
         stderr: Stderr::start().unwrap(),
         user_agent: None,
         document: None,
