@@ -395,10 +395,10 @@ impl Question {
         let settings = &self.settings;
         let message = format!("msg_{id}");
         let post = || settings.request(Method::POST, &settings.url, &message, &body);
-        let sent = self.exchange.send(post).await?;
+        let sent = self.exchange.send(post).await;
         drop(body);
         settings.carried.is_sent(&id);
-        let mut reply = match sent {
+        let mut reply = match sent? {
             Ok(reply) => reply,
             Err(failure) => return Some(Err(failure)),
         };

@@ -21,7 +21,7 @@ use approval_proxy::policy::Risk;
 use approval_proxy::sys::secret::Secret;
 use serde_json::{Value, json};
 
-use super::support::{OddServer, Request, eventually, response};
+use super::support::{OddServer, ProxyTest, Request, Session, eventually, response};
 
 /// Much longer than anything that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -797,4 +797,155 @@ fn options_are_checked_when_they_are_read_and_errors_quote_no_secret() {
     ] {
         assert!(read(&options, transport).is_ok(), "{options}");
     }
+}
+
+/// A proxy whose questions go to this webhook first, then to the inbox.
+fn proxy_with(webhook: &Value) -> ProxyTest {
+    let mut engine = webhook.clone();
+    engine["type"] = json!("webhook");
+    ProxyTest::with_inbox()
+        .section(json!({"engines": [engine, "inbox"], "approvalRetryAttempts": 0}))
+}
+
+fn asking(webhook: &Value) -> Session {
+    proxy_with(webhook).start_without_elicitation()
+}
+
+#[test]
+fn the_record_names_the_webhook_and_the_agent_reads_the_reason() {
+    let mut session = asking(&signed(&saying(200, YES)));
+    let call = session.call("wipe", json!({"n": 1}));
+    session.expect_ran(call);
+    let line = session.decision("wipe");
+    for (key, value) in [
+        ("decision", json!("approved")),
+        ("engine", json!("webhook")),
+        ("assurance", json!("shared-secret")),
+        ("approver", json!("webhook:webhook")),
+        ("approver_verified", json!(false)),
+        ("reason", json!("fine")),
+    ] {
+        assert_eq!(line[key], value, "{key}: {line}");
+    }
+    session.finish();
+
+    let no = r#"{"action":"accept","content":{"approved":false,"reason":"needs OPS-12"}}"#;
+    let mut session = asking(&at(&saying(200, no)));
+    let call = session.call("wipe", json!({"n": 1}));
+    assert!(session.refusal(call).contains("needs OPS-12"));
+    assert_eq!(session.runs_of("wipe"), 0);
+    session.finish();
+}
+
+#[test]
+fn a_failing_webhook_is_for_the_operator_and_the_inbox_is_asked_next() {
+    let service = OddServer::start(|request: &Request| {
+        response(403, &[], &format!("not you: {:?}", request.header("x-key")))
+    });
+    let mut options = signed(&service);
+    options["headers"] = json!({"x-key": "HEADERSECRET-9911"});
+    let mut session = asking(&options);
+    let call = session.call("wipe", json!({"n": 1}));
+    eventually("it was asked", || !service.seen().is_empty());
+    let terminal = session.terminal();
+    let first = terminal.wait_for_item("wipe");
+    // The inbox may list the webhook's own item for a moment.
+    eventually("the inbox is asked", || {
+        terminal
+            .approvals(&["approve", &terminal.wait_for_item("wipe")])
+            .code
+            == Some(0)
+    });
+    session.expect_ran(call);
+    assert_eq!(session.decision("wipe")["engine"], "inbox");
+    let everything = format!(
+        "{} {:?} {:?} {first}",
+        session.stderr(),
+        session.log(),
+        terminal.history()
+    );
+    for secret in ["HEADERSECRET", "MfKQ9r8G"] {
+        assert!(!everything.contains(secret), "{everything}");
+    }
+    session.finish();
+}
+
+fn can_run(program: &str, argument: &str) -> bool {
+    let output = std::process::Command::new(program).arg(argument).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Ended when the test ends, whatever happens.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const TLS_SERVICE: &str = r#"
+import http.server, ssl, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"action":"accept","content":{"approved":true}}'
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *a): pass
+s = http.server.HTTPServer(("127.0.0.1", 0), H)
+c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(sys.argv[1], sys.argv[2])
+s.socket = c.wrap_socket(s.socket, server_side=True)
+print(s.server_port, flush=True); s.serve_forever()
+"#;
+
+#[test]
+fn https_trusts_what_ssl_cert_file_names_and_nobody_else() {
+    if !can_run("openssl", "version") || !can_run("python3", "--version") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &path("key"), "-out", &path("cert")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let mut service = std::process::Command::new("python3");
+    let service = service.args(["-c", TLS_SERVICE, &path("cert"), &path("key")]);
+    let mut service = Running(
+        service
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut port = String::new();
+    let mut lines = std::io::BufReader::new(service.0.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut port).unwrap();
+    let options =
+        json!({"url": format!("https://localhost:{}/", port.trim()), "onTransportError": "deny"});
+
+    let trusting = proxy_with(&options).env("SSL_CERT_FILE", &path("cert"));
+    let mut session = trusting.start_without_elicitation();
+    let call = session.call("wipe", json!({"n": 1}));
+    session.expect_ran(call);
+    session.finish();
+
+    let mut session = asking(&options);
+    let call = session.call("wipe", json!({"n": 1}));
+    session.refusal(call);
+    let reason = session.decision("wipe")["reason"].to_string();
+    assert!(reason.to_lowercase().contains("certificate"), "{reason}");
+    session.finish();
 }
