@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -244,7 +244,7 @@ fn list(config: &Resolved) -> String {
     for (word, risk) in RISKS {
         let risks = match risk {
             Risk::Medium => "medium or unknown",
-            _ => word,
+            Risk::High | Risk::Low | Risk::Unknown => word,
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "Calls of risk {risks}:");
@@ -395,11 +395,12 @@ fn ask(
         let time = timeout_of(&engine.channel, config).unwrap_or(NO_LIMIT);
         let item = question(config, &clock, time).map_err(EnginesError::System)?;
         let (answers, mut incoming) = unbounded_channel();
-        let (asked, began) = (item.id.clone(), Instant::now());
+        let (asked, began) = (item.id.clone(), clock.now().elapsed);
         let sent = handle.send(
             ToEngine::Ask {
                 engine: id,
                 item: Box::new(item),
+                replaces: None,
                 opens_browser: true,
             },
             &answers,
@@ -421,12 +422,12 @@ fn ask(
                         | FromEngine::Listed { .. }
                         | FromEngine::Resume(_),
                     ) => {}
-                    Err(_) if began.elapsed() > time => break Ok(None),
+                    Err(_) if clock.now().elapsed.saturating_sub(began) > time => break Ok(None),
                     Err(_) => std::thread::sleep(LOOK_EVERY),
                 }
             },
         };
-        let took = began.elapsed().as_secs_f64();
+        let took = clock.now().elapsed.saturating_sub(began).as_secs_f64();
         let closed = ToEngine::Close {
             item: asked,
             how: Closed::Withdrawn,

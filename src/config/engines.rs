@@ -476,7 +476,11 @@ impl EngineEntry {
                         let value = match value {
                             Json::String(text) if is_secret_name(name) => reader.text(&at, text)?,
                             Json::String(text) => reader.plain(&at, text)?,
-                            other => return Ok((name.clone(), other.clone())),
+                            other @ (Json::Null
+                            | Json::Bool(_)
+                            | Json::Number(_)
+                            | Json::Array(_)
+                            | Json::Object(_)) => return Ok((name.clone(), other.clone())),
                         };
                         Ok((name.clone(), Json::String(value)))
                     });

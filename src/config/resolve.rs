@@ -214,13 +214,16 @@ pub(super) fn resolve(
     })
 }
 
+/// What each source of the server says, the strongest first.
+type Sources = Vec<(Source, Layer)>;
+
 /// Reads the options of the engines, with their secrets, and how they send.
 ///
 /// # Errors
 /// An engine that cannot work as it is configured.
 fn engines_of(
     layer: &mut Layer,
-    sources: &[(Source, Layer)],
+    sources: &Sources,
     environment: &Environment,
 ) -> Result<(ConfiguredEngines, TransportSettings), ConfigError> {
     let mut withheld = Vec::new();
@@ -258,7 +261,7 @@ fn engines_of(
 /// Reads the token that is sent with questions. Adds its variables to `withheld`.
 fn question_token(
     layer: &Layer,
-    sources: &[(Source, Layer)],
+    sources: &Sources,
     environment: &Environment,
     withheld: &mut Vec<OsString>,
 ) -> Result<Option<Secret>, ConfigError> {
@@ -287,7 +290,7 @@ fn merged(
     guarded: &Guarded,
     user: &UserConfigs,
     environment: &Environment,
-) -> Result<(Layer, Vec<String>, Vec<(Source, Layer)>), ConfigError> {
+) -> Result<(Layer, Vec<String>, Sources), ConfigError> {
     let defaults = Layer::defaults();
     let variables = environment.layer()?;
     let users_own = user.layer(&guarded.upstream.name, &defaults)?;

@@ -148,6 +148,8 @@ struct Item {
     is_open: bool,
     /// Until when the store accepts a verdict.
     until: Option<Duration>,
+    /// The item in whose place it came. A verdict about that one may be on its way.
+    replaces: Option<String>,
     /// Whether the inbox was asked to show it.
     is_in_inbox: bool,
     /// Whether a browser may be opened for it.
@@ -275,6 +277,7 @@ pub(super) enum Effect {
     AskEngine {
         engine: EngineId,
         item: String,
+        replaces: Option<String>,
         until: Option<Duration>,
         opens_browser: bool,
     },
@@ -455,6 +458,7 @@ impl Ask {
             id: item,
             is_open: true,
             until: Some(until),
+            replaces: None,
             is_in_inbox: true,
             opens_browser: false,
             is_resumed: true,
@@ -563,6 +567,12 @@ impl Ask {
     pub(super) fn open_item(&self) -> Option<&str> {
         let item = self.item.as_ref().filter(|item| item.is_open)?;
         Some(&item.id)
+    }
+
+    /// Returns the item in whose place its open item came.
+    pub(super) fn replaced_item(&self) -> Option<&str> {
+        let item = self.item.as_ref().filter(|item| item.is_open)?;
+        item.replaces.as_deref()
     }
 
     /// Returns true if a prompt has not been fully written to the client.

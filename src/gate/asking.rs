@@ -281,10 +281,14 @@ impl Gate {
             Effect::AskEngine {
                 engine,
                 item,
+                replaces,
                 until,
                 opens_browser,
             } => {
-                self.put_item(key, (engine, item), until, opens_browser, now);
+                if let Some(replaced) = &replaces {
+                    self.end_invitation(replaced);
+                }
+                self.put_item(key, (engine, item), replaces, (until, opens_browser), now);
                 self.prepare_to_mark(key, now);
             }
             Effect::JoinEngine { engine, item } => {

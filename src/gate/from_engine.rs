@@ -96,6 +96,11 @@ impl Gate {
             let engine = None;
             return self.step(key, Event::EngineFailed { engine, failure }, now);
         }
+        // It is about the item in whose place another one came just now.
+        let open = self.asks.get(key).and_then(Ask::open_item);
+        if let Some(open) = open.filter(|open| *open != item).map(str::to_owned) {
+            self.close_item(open, Closed::Withdrawn);
+        }
         self.asks.set_verdict_age(key, age);
         self.step(key, Event::Decided { engine, verdict }, now);
     }

@@ -74,6 +74,9 @@ pub enum ToEngine {
         engine: EngineId,
         /// What is shown of it.
         item: Box<Item>,
+        /// The open item in whose place it comes. Either that one is withdrawn, or somebody has decided about it: then
+        /// its verdict follows, and nothing is asked.
+        replaces: Option<String>,
         /// Whether a browser may open for it. It may not while the client also shows a prompt.
         opens_browser: bool,
     },

@@ -807,8 +807,23 @@ fn proxy_with(webhook: &Value) -> ProxyTest {
         .section(json!({"engines": [engine, "inbox"], "approvalRetryAttempts": 0}))
 }
 
-fn asking(webhook: &Value) -> Session {
-    proxy_with(webhook).start_without_elicitation()
+fn asking(options: &Value) -> Session {
+    // Others may read the test's configuration, so its secrets come from variables.
+    let mut webhook = options.clone();
+    if webhook.get("secret").is_some() {
+        webhook["secret"] = json!("${HOOK_SECRET}");
+    }
+    let key = &webhook["headers"]["x-key"];
+    let key = key.as_str().unwrap_or_default().to_owned();
+    if !key.is_empty() {
+        webhook["headers"]["x-key"] = json!("${HOOK_KEY}");
+    }
+    webhook["type"] = json!("webhook");
+    ProxyTest::with_inbox()
+        .env("HOOK_SECRET", SECRET)
+        .env("HOOK_KEY", &key)
+        .section(json!({"engines": [webhook, "inbox"]}))
+        .start_without_elicitation()
 }
 
 #[test]

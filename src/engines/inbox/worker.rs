@@ -229,8 +229,13 @@ impl Worker {
             ToEngine::Ask {
                 engine,
                 item,
+                replaces,
                 opens_browser,
-            } => self.ask(engine, &item, opens_browser, answers),
+            } => {
+                if replaces.is_none_or(|replaced| self.withdraw(&replaced)) {
+                    self.ask(engine, &item, opens_browser, answers);
+                }
+            }
             ToEngine::Join { engine, item } => self.join(engine, &item, &answers),
             ToEngine::OpenBrowser { item } => {
                 let is_first = !self.may_open_browser();
@@ -347,6 +352,41 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Withdraws an item because another one comes in its place. Returns false if somebody has decided about it: its
+    /// verdict is delivered in a moment.
+    fn withdraw(&mut self, item: &str) -> bool {
+        let now_ms = self.clock.now().unix_ms;
+        let Some(inbox) = &mut self.inbox else {
+            return true;
+        };
+        inbox.needs_scrub = true;
+        let withdrawn = inbox.store.requests.withdraw(item, now_ms);
+        let is_decided = match withdrawn {
+            Ok(true) => false,
+            Ok(false) => {
+                let found = inbox.store.requests.find(item);
+                let state = found.ok().flatten().map(|entry| entry.state);
+                matches!(state, Some(State::Decided(_))) && self.waiting.contains_key(item)
+            }
+            Err(error) => {
+                // Nobody waits for it any more, and it expires by itself.
+                tracing::warn!(
+                    "cannot withdraw an item of the inbox: {}",
+                    with_causes(&error)
+                );
+                false
+            }
+        };
+        if is_decided {
+            inbox.may_have_verdicts = true;
+            return false;
+        }
+        self.couriers.withdraw(item);
+        self.waiting.remove(item);
+        self.resumed.remove(item);
+        true
     }
 
     /// Lets one more engine show an item that waits.

@@ -105,8 +105,10 @@ impl Ask {
         };
         let open = self.asked.iter();
         let open = open.filter(|asked| asked.state == AskedState::Open);
-        let latest = open.map(|asked| asked.until).reduce(later).flatten();
-        self.deadline = latest.map(|latest| latest.saturating_add(grace));
+        // If there is none, the last time is up already, or nearly.
+        if let Some(latest) = open.map(|asked| asked.until).reduce(later) {
+            self.deadline = latest.map(|latest| latest.saturating_add(grace));
+        }
     }
 
     pub(super) fn has_asked(&self, at: usize) -> bool {
@@ -284,7 +286,7 @@ impl Ask {
         until: Option<Duration>,
         context: &mut StepContext<'_>,
     ) {
-        self.close_item(Closed::Withdrawn, context);
+        let replaces = self.open_item().map(str::to_owned);
         let is_inbox = engine == EngineId::INBOX;
         let may_open = is_inbox && self.prompt == PromptState::Closed && !self.lifts_denial;
         let id = context.ids.next_hex();
@@ -292,6 +294,7 @@ impl Ask {
             id: id.clone(),
             is_open: true,
             until,
+            replaces: replaces.clone(),
             is_in_inbox: is_inbox,
             opens_browser: may_open,
             is_resumed: false,
@@ -299,6 +302,7 @@ impl Ask {
         context.out.push(Effect::AskEngine {
             engine,
             item: id.clone(),
+            replaces,
             until,
             opens_browser: may_open,
         });

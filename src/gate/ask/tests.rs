@@ -186,13 +186,19 @@ fn effect_text(effect: &Effect) -> String {
         Effect::SendToPage { .. } => "answer with page".to_owned(),
         Effect::Invite { .. } => "invite".to_owned(),
         Effect::AskEngine {
+            replaces,
             until,
             opens_browser,
             ..
         } => {
             let until = until.map_or("forever".into(), |it| format!("until {}", it.as_secs()));
             let how = if *opens_browser { "" } else { " quietly" };
-            format!("ask engine{how} {until}")
+            let place = if replaces.is_some() {
+                " in its place"
+            } else {
+                ""
+            };
+            format!("ask engine{place}{how} {until}")
         }
         Effect::JoinEngine { engine, .. } => format!("join {}", engine.name()),
         Effect::OpenBrowser { .. } => "open browser".to_owned(),

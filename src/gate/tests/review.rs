@@ -304,6 +304,7 @@ fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     let Some(ToEngine::Ask {
         engine: _,
         item,
+        replaces: None,
         opens_browser: true,
     }) = received
     else {

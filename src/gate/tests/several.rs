@@ -71,7 +71,12 @@ fn item(scene: &mut Scene) -> Item {
     let mut messages = scene.inbox.iter();
     let item = messages.find_map(|message| match message {
         ToEngine::Ask { item, .. } => Some((**item).clone()),
-        _ => None,
+        ToEngine::Join { .. }
+        | ToEngine::OpenBrowser { .. }
+        | ToEngine::Park { .. }
+        | ToEngine::Close { .. }
+        | ToEngine::Decided(_)
+        | ToEngine::Resume(_) => None,
     });
     item.expect("an item")
 }
@@ -262,11 +267,33 @@ fn after_a_failure_people_have_their_whole_time_at_the_next_engine() {
     scene.advance(secs(30));
     scene.inbox_sends(fails("a", &first));
     let next = item(&mut scene);
-    assert_eq!(received(&mut scene), ["close Withdrawn", "ask b"]);
+    assert_eq!(received(&mut scene), ["ask b"]);
     assert_eq!(next.expires_ms.unwrap() - next.asked_ms, 90_000);
     scene.advance(secs(89));
     scene.inbox_sends(verdict("b", &next, Choice::Approve));
     scene.expect_forwarded(1);
+    // The old row is withdrawn, so a verdict about it is a fault.
+    scene.inbox_sends(verdict("inbox", &first, Choice::Approve));
+    scene.expect_nothing();
+}
+
+#[test]
+fn a_verdict_that_came_just_before_its_row_was_replaced_counts() {
+    for choice in [Choice::Approve, Choice::Deny] {
+        let mut scene = scene(vec![engine("a"), timed("b", 90)], |_| {});
+        call(&mut scene, "delete_user");
+        let first = item(&mut scene);
+        scene.advance(secs(30));
+        scene.inbox_sends(fails("a", &first));
+        let next = item(&mut scene);
+        scene.inbox_sends(verdict("inbox", &first, choice));
+        match choice {
+            Choice::Approve => drop(scene.expect_forwarded(1)),
+            Choice::Deny => drop(scene.expect_refused(1, "denied by a person")),
+        }
+        scene.inbox_sends(verdict("b", &next, Choice::Approve));
+        scene.expect_nothing();
+    }
 }
 
 #[test]
@@ -437,7 +464,8 @@ impl Watched {
         }
         for message in std::mem::take(&mut self.scene.inbox) {
             match message {
-                ToEngine::Ask { item, .. } => {
+                ToEngine::Ask { item, replaces, .. } => {
+                    self.open.retain(|known| Some(known) != replaces.as_ref());
                     self.open.push(item.id.clone());
                     self.item = Some(*item);
                 }
@@ -445,7 +473,10 @@ impl Watched {
                 ToEngine::Join { item, .. } => {
                     assert!(self.open.contains(&item), "a row that is joined is open");
                 }
-                _ => {}
+                ToEngine::OpenBrowser { .. }
+                | ToEngine::Park { .. }
+                | ToEngine::Decided(_)
+                | ToEngine::Resume(_) => {}
             }
         }
     }

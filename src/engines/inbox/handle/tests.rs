@@ -252,6 +252,7 @@ fn ask(item: Item) -> ToEngine {
     ToEngine::Ask {
         engine: EngineId::INBOX,
         item: Box::new(item),
+        replaces: None,
         opens_browser: false,
     }
 }
