@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 
 use axum::body::Body;
@@ -23,8 +23,15 @@ use crate::gate::EngineId;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NOW_S: i64 = NOW_MS / 1_000;
 
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// A service that accepts every question.
 fn accepting() -> String {
+    answering(|| ACCEPTED.to_owned())
+}
+
+/// A service that reads each question and then sends this.
+fn answering(answer: impl Fn() -> String + Send + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/ask", listener.local_addr().unwrap());
     // The thread ends with the test process.
@@ -41,8 +48,7 @@ fn accepting() -> String {
             }
             let mut body = vec![0; length];
             let _ = reader.read_exact(&mut body);
-            let answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            let _ = reader.get_mut().write_all(answer);
+            let _ = reader.get_mut().write_all(answer().as_bytes());
         }
     });
     url
@@ -58,11 +64,15 @@ struct Scene {
 
 impl Scene {
     fn new(show: Show, has_passphrase: bool) -> Scene {
+        Scene::with_service(accepting(), show, has_passphrase)
+    }
+
+    fn with_service(url: String, show: Show, has_passphrase: bool) -> Scene {
         let context = CourierContext {
             show,
             ..context("ops")
         };
-        let options = json!({"url": accepting(), "secret": SECRET});
+        let options = json!({"url": url, "secret": SECRET});
         let settings = registry::find("webhook").unwrap().read(
             EngineId::new("ops"),
             options.as_object().unwrap(),
@@ -152,6 +162,56 @@ async fn a_signed_callback_gives_its_verdict_to_the_courier_once() {
     let second = scene.signed("msg_2", &answer_about(&item, false)).await;
     assert_eq!(second.status, StatusCode::CONFLICT);
     assert_eq!(scene.state(&item), State::Waiting);
+}
+
+#[tokio::test]
+async fn a_callback_may_overtake_the_answer_to_the_question() {
+    let yes = r#"{"action":"accept","content":{"approved":true}}"#;
+    let yes = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{yes}",
+        yes.len()
+    );
+    for late in [ACCEPTED.to_owned(), yes] {
+        let (go, may_go) = channel::<()>();
+        let (asked, is_asked) = channel();
+        let url = answering(move || {
+            let _ = asked.send(());
+            let _ = may_go.recv_timeout(DEADLINE);
+            late.clone()
+        });
+        let mut scene = Scene::with_service(url, Show::Full, false);
+        let item = item("a");
+        let results = scene.ask(&item);
+        is_asked.recv_timeout(DEADLINE).unwrap();
+        let answer = scene.signed("msg_1", &answer_about(&item, false)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        go.send(()).unwrap();
+        let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(verdict.choice, Choice::Deny);
+        // The late answer reaches nobody.
+        assert!(results.recv_timeout(DEADLINE).is_err());
+    }
+}
+
+#[tokio::test]
+async fn of_many_contrary_callbacks_one_counts() {
+    let mut scene = Scene::new(Show::Full, false);
+    let item = item("a");
+    let results = scene.ask(&item);
+    let mut counted = Vec::new();
+    for n in 0..20 {
+        let is_approved = n % 2 == 1;
+        let body = answer_about(&item, is_approved);
+        let answer = scene.signed(&format!("msg_{n}"), &body).await;
+        match answer.status {
+            StatusCode::OK => counted.push(is_approved),
+            status => assert_eq!(status, StatusCode::CONFLICT),
+        }
+    }
+    assert_eq!(counted, [false]);
+    let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(verdict.choice, Choice::Deny);
+    assert!(results.recv_timeout(DEADLINE).is_err());
 }
 
 #[tokio::test]
