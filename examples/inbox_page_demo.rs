@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut logins = Memory::default();
     logins.add_token(Token::Login, &token_hash(&token), now_ms + 3_600_000)?;
     let settings = PageSettings {
+        callbacks: std::sync::Arc::default(),
         instance: [9; 32],
         secret: random_seed()?,
         passphrase: has("--passphrase").then(|| Box::new(Demo) as Box<dyn Passphrase>),

@@ -27,7 +27,7 @@ use crate::engines::inbox::page_server::PageServerSettings;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
 use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
-use crate::gate::{Engine, Gate};
+use crate::gate::{Engine, EngineId, Failure, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
@@ -133,19 +133,65 @@ fn inbox(
 ) -> Option<Arc<InboxHandle>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine != Engine::Elicitation)?;
-    let inbox = InboxHandle::new(WorkerSettings {
-        key,
-        couriers: config.couriers.clone(),
-        state_dir: config.inbox.state_dir.clone(),
-        page: page_settings(&config.inbox),
-        stderr: stderr.clone(),
-        redaction: config.settings.redaction.clone(),
-        identity,
-    });
+    let inbox = handle(config, key, identity, stderr);
     if let Some(why) = inbox.unusable_reason() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");
     }
     Some(Arc::new(inbox))
+}
+
+fn handle(
+    config: &Resolved,
+    key: InboxKey,
+    identity: Option<Identity>,
+    stderr: &Stderr,
+) -> InboxHandle {
+    let couriers = engines::couriers(config);
+    InboxHandle::new(WorkerSettings {
+        key,
+        state_dir: config.inbox.state_dir.clone(),
+        page: PageServerSettings {
+            callbacks: Arc::new(engines::callbacks(&couriers)),
+            ..page_settings(&config.inbox)
+        },
+        couriers,
+        stderr: stderr.clone(),
+        redaction: config.settings.redaction.clone(),
+        identity,
+    })
+}
+
+/// Returns what reaches people through the engines of `config`. It starts nothing before the first question.
+#[must_use]
+pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
+    handle(
+        config,
+        load_key(config.inbox.state_dir.as_deref()),
+        None,
+        stderr,
+    )
+}
+
+/// Tests whether an engine outside of the client can be asked, without asking anybody. Takes at most about `time`.
+/// Returns what it found as a sentence.
+///
+/// # Errors
+/// If a question would fail now.
+pub fn engine_tests(
+    config: &Resolved,
+    engine: EngineId,
+    time: Duration,
+) -> Result<String, Failure> {
+    let couriers = engines::couriers(config);
+    let mut couriers = couriers.iter();
+    if let Some(courier) = couriers.find(|courier| courier.context.name == engine) {
+        return courier.settings.test(&courier.context, time);
+    }
+    let stderr = Stderr::start().map_err(|error| Failure::unreachable(with_causes(&error)))?;
+    match engine_handle(config, &stderr).unusable_reason() {
+        Some(why) => Err(Failure::unreachable(why)),
+        None => Ok("can keep questions".to_owned()),
+    }
 }
 
 /// Returns how to serve the inbox's page in this environment.
@@ -162,6 +208,7 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
         open_folder: var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
+        callbacks: Arc::default(),
     }
 }
 
@@ -483,6 +530,7 @@ impl Starter {
             command: &target.command,
             args: &target.args,
             env: &env,
+            withheld: &self.config.engines.withheld,
             cwd: target.cwd.as_deref(),
         };
         // Lines that the server writes to stderr must not look like records.

@@ -471,18 +471,23 @@ impl World {
 
     fn inbox_gets(&mut self, told: ToEngine) {
         match told {
-            ToEngine::Ask { item, .. } => self.prompts.push(Prompt {
-                // No client knows this id.
-                id: format!("item {}", item.id),
-                message: item.call,
-                sent: self.now.elapsed,
-                got: self.now.elapsed,
-                delivered: false,
-                state: State::Open,
-                used: false,
-                item: Some(item.id),
-            }),
-            ToEngine::OpenBrowser { .. } => {}
+            ToEngine::Ask { item, replaces, .. } => {
+                if let Some(replaced) = replaces {
+                    self.item_ends(&replaced);
+                }
+                self.prompts.push(Prompt {
+                    // No client knows this id.
+                    id: format!("item {}", item.id),
+                    message: item.call,
+                    sent: self.now.elapsed,
+                    got: self.now.elapsed,
+                    delivered: false,
+                    state: State::Open,
+                    used: false,
+                    item: Some(item.id),
+                });
+            }
+            ToEngine::Join { .. } | ToEngine::OpenBrowser { .. } => {}
             ToEngine::Close { item, .. } => {
                 // A yes to it does not count either, if no call has come for it.
                 self.item_ends(&item);

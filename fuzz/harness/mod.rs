@@ -7,6 +7,7 @@
     reason = "each fuzz target is a program of its own and uses one part"
 )]
 
+pub(crate) mod callback;
 pub(crate) mod config;
 pub(crate) mod envelope;
 pub(crate) mod framing;

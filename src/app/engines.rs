@@ -1,10 +1,14 @@
 //! Applies the inbox's key to a run: whether it is the pinned one, and which assurance each engine can reach.
 
+use std::ffi::OsString;
+use std::sync::Arc;
+
 use crate::approval::item::Assurance;
 use crate::config::Resolved;
+use crate::engines::inbox::handle::ConfiguredCourier;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
-use crate::engines::registry::reach;
-use crate::gate::{Channel, Client, Engine};
+use crate::engines::{Callbacks, CourierContext, PageLinks};
+use crate::gate::{Channel, Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with; `None` if no passphrase is set, an error message
@@ -24,12 +28,52 @@ pub struct WrongKey {
     show_key: String,
 }
 
+/// Returns the engines that need a courier. Nothing of them starts yet.
+pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
+    let transport = Arc::new(config.engine_transport.clone());
+    let withheld: Arc<[OsString]> = config.engines.withheld.clone().into();
+    let (runtime, page) = (Arc::default(), PageLinks::default());
+    let engines = config.engines.list.iter().filter_map(|engine| {
+        let Engine::OutOfBand(name) = engine.channel.engine else {
+            return None;
+        };
+        let timeout = match engine.channel.patience {
+            Patience::Default => config.settings.timeout,
+            Patience::Own(timeout) => timeout,
+        };
+        Some(ConfiguredCourier {
+            context: CourierContext {
+                name,
+                show: engine.show,
+                timeout,
+                transport: Arc::clone(&transport),
+                redaction: config.settings.redaction.clone(),
+                withheld: Arc::clone(&withheld),
+                runtime: Arc::clone(&runtime),
+                page: page.clone(),
+            },
+            reach: engine.channel.reach,
+            settings: Arc::clone(engine.courier.as_ref()?),
+        })
+    });
+    engines.collect()
+}
+
+/// Returns what receives the answers that services send to the page.
+pub(super) fn callbacks(couriers: &[ConfiguredCourier]) -> Callbacks {
+    let callbacks = couriers.iter().filter_map(|courier| {
+        let callback = courier.settings.callback(&courier.context)?;
+        Some((courier.context.name.name().to_owned(), callback))
+    });
+    callbacks.collect()
+}
+
 /// Returns the assurance that verdicts from a channel can reach. `is_signed` says whether a passphrase is set.
 #[must_use]
 pub fn assurance_of(channel: &Channel, is_signed: bool) -> Assurance {
-    match channel.engine {
-        Engine::Elicitation => channel.reach,
-        Engine::OutOfBand(engine) => reach(engine, is_signed),
+    match channel.engine == Engine::INBOX && is_signed {
+        true => Assurance::InboxPassphrase,
+        false => channel.reach,
     }
 }
 

@@ -96,6 +96,7 @@ pub async fn list_tools(
         command: start.command,
         args: start.args,
         env: start.env,
+        withheld: &[],
         cwd: start.cwd,
     };
     let stderr = ServerStderr {
@@ -187,7 +188,7 @@ pub(super) fn as_probe(config: &mut Resolved) -> Result<(), PolicyError> {
     config.settings.dry_run = false;
     let channels = &mut config.settings.channels;
     channels.retain(|channel| channel.engine == Engine::Elicitation);
-    config.couriers.clear();
+    config.engines.list.clear();
     Ok(())
 }
 

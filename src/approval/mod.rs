@@ -9,5 +9,6 @@ pub mod display;
 mod exempt;
 pub mod item;
 pub mod prompt;
+pub mod render;
 pub mod request;
 pub mod request_state;

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::approvals::ApprovalsCommand;
 use super::clients::ClientsCommand;
 use super::doctor::DoctorCommand;
+use super::engines::EnginesCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
@@ -42,6 +43,8 @@ pub enum Command {
     Inbox(InboxCommand),
     /// List, show and decide items of the inbox in the terminal
     Approvals(ApprovalsCommand),
+    /// Show the engines that ask people, and test them
+    Engines(EnginesCommand),
     /// List the MCP clients of this machine, and which of their servers are guarded
     Clients(ClientsCommand),
     /// Guard the servers in the files of MCP clients
@@ -85,11 +88,19 @@ impl Args {
 /// Returns a usage error as one line, without clap's help below it and with control characters escaped.
 #[must_use]
 pub fn usage_line(error: &clap::Error) -> String {
-    // Only `approvals` requires a subcommand. Clap would print the help instead of an error.
+    // Clap would print the help instead of an error.
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see \
-                --help"
-            .to_owned();
+        let is_of_engines = match error.get(ContextKind::InvalidSubcommand) {
+            Some(ContextValue::String(command)) => command.ends_with("engines"),
+            Some(_) | None => false,
+        };
+        return match is_of_engines {
+            true => "missing subcommand; use `approval-proxy engines list` or `test`; see --help",
+            false => {
+                "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see --help"
+            }
+        }
+        .to_owned();
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);
@@ -127,11 +138,12 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy [OPTIONS] --upstream <FILE>
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]
+       approval-proxy engines list|test [OPTIONS]
        approval-proxy clients [OPTIONS]
        approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...
        approval-proxy doctor [OPTIONS]";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox`, `help approvals`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help engines`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
 
 #[cfg(test)]
 mod tests;

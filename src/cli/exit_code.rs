@@ -19,8 +19,11 @@ pub const UPSTREAM_DIED: u8 = 6;
 /// A command names an item of the inbox that does not exist or is not waiting.
 pub const NO_ITEM: u8 = 7;
 
+/// `engines test --send`: nobody answered the question in time.
+pub const NOBODY_DECIDED: u8 = 12;
+
 /// Every code except those of signals, and when the process exits with it, for `--help` and docs/cli.md.
-pub const ALL: [(u8, &str); 8] = [
+pub const ALL: [(u8, &str); 9] = [
     (OK, "the client closed the session"),
     (INTERNAL, "internal error"),
     (
@@ -41,6 +44,10 @@ pub const ALL: [(u8, &str); 8] = [
         "the upstream server died while the client was still connected",
     ),
     (NO_ITEM, "`approvals`: no such item is waiting"),
+    (
+        NOBODY_DECIDED,
+        "`engines test --send`: nobody answered in time",
+    ),
 ];
 
 /// Returns the exit code for a run that the signal `number` ended: 128 + `number`, as in shells. Numbers
@@ -73,13 +80,10 @@ mod tests {
     #[test]
     fn every_kind_of_end_has_its_own_documented_code() {
         let codes = ALL.map(|(code, _)| code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 12]);
         let help = help();
         for (code, meaning) in ALL {
-            assert!(
-                help.contains(&format!("  {code}     {meaning}\n")),
-                "{help}"
-            );
+            assert!(help.contains(&format!("  {code:<5} {meaning}\n")), "{help}");
         }
         assert!(help.ends_with("128+N ended by signal N"));
     }

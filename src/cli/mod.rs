@@ -7,6 +7,7 @@ pub mod args;
 mod clients;
 mod columns;
 mod doctor;
+mod engines;
 pub mod exit_code;
 mod inbox;
 mod options;

@@ -166,7 +166,7 @@ fn url_type(word: &str) -> Option<UrlType> {
 
 /// The flags of all settings.
 #[derive(Debug, Clone)]
-pub(super) struct AllSettings(Box<Layer>);
+pub(super) struct AllSettings(pub(super) Box<Layer>);
 
 /// The flags of the inbox: its folder, and how to serve its page.
 #[derive(Debug, Clone)]

@@ -1,104 +1,276 @@
-//! `engines`: which engines are asked, in which order.
+//! `engines`: which engines are asked, in which order, and what each needs.
 //!
-//! Reads the keys that all engines have; each engine reads its own options (`engines::registry`).
+//! Reads the keys that all engines have; each engine reads its own options (`engines::registry`). An entry that only
+//! names an engine gets its options from the user configuration.
 
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Map;
+use serde_json::{Map, Value as Json};
 
-use super::error::{Fault, Problem, names};
+use super::environment::Environment;
+use super::error::{ConfigError, Fault, Problem, names};
+use super::expand::{expand, variables_of};
+use super::floor::Source;
 use super::json::Node;
 use super::nearest::nearest;
 use super::number::Seconds;
+use super::pointer::shown;
 use super::value::{Input, Value, wrong_text, wrong_type};
-use crate::engines::{CourierSettings, registry};
+use super::word::Word;
+use crate::approval::render::Show;
+use crate::engines::CourierSettings;
+use crate::engines::TransportSettings;
+use crate::engines::registry::{self, EngineOption, Registration};
+use crate::evidence::redact::Redaction;
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
+use crate::policy::Risk;
+use crate::sys::permissions::readable_by_others;
 
-/// At least one engine, without repetition.
+/// At least one engine, with unique names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engines(Vec<EngineEntry>);
 
 /// The settings of one engine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 struct EngineEntry {
-    engine: Engine,
-    /// The engine's own options.
-    options: Map<String, serde_json::Value>,
+    /// Unique in the list. Records carry it.
+    name: String,
+    /// `None` if the entry only names an engine that is defined elsewhere.
+    kind: Option<Kind>,
+    /// The engine's own options, as they were written.
+    options: Map<String, Json>,
+    after: Option<Seconds>,
     timeout: Option<Seconds>,
     on_timeout: Option<OnFailure>,
     on_transport_error: Option<OnFailure>,
+    min_risk: Option<MinRisk>,
+    show: Option<Show>,
+    /// Where the options were written; `None` if there are none.
+    source: Option<Source>,
+}
+
+/// The options may hold secrets, so only their keys are printed.
+impl fmt::Debug for EngineEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineEntry")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("options", &self.options.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A type of engine.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Elicitation,
+    OutOfBand(&'static Registration),
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Kind) -> bool {
+        self.word() == other.word()
+    }
+}
+
+impl Kind {
+    fn of(word: &str) -> Option<Kind> {
+        match registry::find(word) {
+            Some(registered) => Some(Kind::OutOfBand(registered)),
+            None => (word == ELICITATION).then_some(Kind::Elicitation),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Elicitation => ELICITATION,
+            Kind::OutOfBand(registered) => registered.id.name(),
+        }
+    }
+
+    fn options(self) -> &'static [EngineOption] {
+        match self {
+            Kind::Elicitation => &[],
+            Kind::OutOfBand(registered) => registered.options,
+        }
+    }
+
+    /// Returns true if there is only one such engine, whose name is its type.
+    fn is_unique(self) -> bool {
+        match self {
+            Kind::Elicitation => true,
+            Kind::OutOfBand(registered) => registered.id == EngineId::INBOX,
+        }
+    }
+}
+
+const ELICITATION: &str = "elicitation";
+
+/// The lowest risk that an engine is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MinRisk(Risk);
+
+impl Word for MinRisk {
+    const WORDS: &'static [(&'static str, MinRisk)] = &[
+        ("low", MinRisk(Risk::Low)),
+        ("medium", MinRisk(Risk::Medium)),
+        ("high", MinRisk(Risk::High)),
+    ];
+}
+
+impl Word for Show {
+    const WORDS: &'static [(&'static str, Show)] = &[
+        ("full", Show::Full),
+        ("redacted", Show::Redacted),
+        ("summary", Show::Summary),
+    ];
+}
+
+/// Whether engines are asked one after another, or together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Each engine is asked when the one before it has failed or timed out, or after its `after`.
+    #[default]
+    Chain,
+    /// All engines are asked at once, except those with an `after`.
+    Race,
+}
+
+impl Word for Order {
+    const WORDS: &'static [(&'static str, Order)] =
+        &[("chain", Order::Chain), ("race", Order::Race)];
+}
+
+/// What happens to a call if no engine is left that could be asked about it. It is always refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskDefault;
+
+impl Value for AskDefault {
+    fn expected() -> String {
+        "`deny`".to_owned()
+    }
+
+    fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+        vec![("deny", Vec::new())]
+    }
+
+    fn schema() -> Json {
+        serde_json::json!({"const": "deny"})
+    }
+
+    fn from_text(text: &str) -> Result<AskDefault, Fault> {
+        match text {
+            "deny" => Ok(AskDefault),
+            // mcp-extras has it, and so may the files of people who come from there.
+            "approve" => Err(Fault::from(Problem::ApprovesUnasked)),
+            _ => Err(wrong_text::<AskDefault>(text)),
+        }
+    }
+}
+
+/// An engine that is ready to be asked.
+#[derive(Debug, Clone)]
+pub struct ConfiguredEngine {
+    /// What the gate knows about it.
+    pub channel: Channel,
+    /// The word for its type.
+    pub kind: &'static str,
+    /// How much of a call's arguments may leave this machine.
+    pub show: Show,
+    /// What carries its questions to people; `None` for the client's prompt and the inbox.
+    pub courier: Option<Arc<dyn CourierSettings>>,
+}
+
+impl ConfiguredEngine {
+    /// Returns the word for how much it shows.
+    #[must_use]
+    pub fn show_word(&self) -> &'static str {
+        self.show.word()
+    }
+}
+
+/// The engines of a run, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct ConfiguredEngines {
+    /// Each engine.
+    pub list: Vec<ConfiguredEngine>,
+    /// The variables that secret options expand. Child processes must not inherit them.
+    pub withheld: Vec<OsString>,
+}
+
+/// What the options of engines are read with.
+pub(super) struct EngineContext<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) transport: &'a TransportSettings,
+    pub(super) order: Order,
+    /// What applies to entries that do not set it.
+    pub(super) on_timeout: Option<OnFailure>,
+    pub(super) on_transport_error: Option<OnFailure>,
 }
 
 impl Engines {
     /// Returns the default: the client's prompt, then the inbox for clients that cannot prompt.
     #[must_use]
     pub fn usual() -> Engines {
-        Engines(
-            [Engine::Elicitation, Engine::INBOX]
-                .map(EngineEntry::new)
-                .into(),
-        )
+        let entry = |kind: Kind| EngineEntry::new(kind.word(), Some(kind));
+        let inbox = registry::find(EngineId::INBOX.name()).map(Kind::OutOfBand);
+        let kinds = [Some(Kind::Elicitation), inbox];
+        Engines(kinds.into_iter().flatten().map(entry).collect())
     }
 
-    /// Converts to the gate's channels. `on_timeout` and `on_transport_error` apply to entries that do not
-    /// set them.
-    #[must_use]
-    pub fn into_channels(
-        self,
-        on_timeout: Option<OnFailure>,
-        on_transport_error: Option<OnFailure>,
-    ) -> Vec<Channel> {
-        let channels = self.0.into_iter().map(|entry| {
-            let usual = Channel::new(entry.engine);
-            let reach = match entry.engine {
-                Engine::Elicitation => usual.reach,
-                Engine::OutOfBand(engine) => registry::reach(engine, false),
-            };
-            Channel {
-                reach,
-                patience: match entry.timeout.map(Seconds::limit) {
-                    Some(limit) => Patience::Own(limit),
-                    None => usual.patience,
-                },
-                on_timeout: entry.on_timeout.or(on_timeout).unwrap_or(usual.on_timeout),
-                on_transport_error: (entry.on_transport_error)
-                    .or(on_transport_error)
-                    .unwrap_or(usual.on_transport_error),
-                ..usual
+    /// Sets where the options of these engines were written.
+    pub(super) fn are_from(&mut self, source: &Source) {
+        for entry in &mut self.0 {
+            if !entry.options.is_empty() {
+                entry.source.get_or_insert_with(|| source.clone());
             }
-        });
-        channels.collect()
+        }
     }
 
-    /// Returns the settings of the engines that need a courier.
-    #[must_use]
-    pub fn couriers(&self) -> Vec<(EngineId, Arc<dyn CourierSettings>)> {
-        let couriers = self.0.iter().filter_map(|entry| {
-            let Engine::OutOfBand(engine) = entry.engine else {
-                return None;
-            };
-            // Cannot fail: `EngineEntry::checked` has read the options before.
-            let settings = registry::find(engine.name())?.read(&entry.options).ok()?;
-            Some((engine, settings?))
-        });
-        couriers.collect()
+    /// Reads the options of all engines, with their secrets.
+    ///
+    /// # Errors
+    /// The first engine that cannot work so: its place, and what is missing or wrong.
+    pub(super) fn configured(
+        self,
+        context: &EngineContext<'_>,
+    ) -> Result<ConfiguredEngines, ConfigError> {
+        let mut configured = ConfiguredEngines::default();
+        for entry in self.0 {
+            let (name, source) = (entry.name.clone(), entry.source.clone());
+            let engine = entry.configured(context, &mut configured.withheld);
+            let engine = engine.map_err(|why| ConfigError::Engine {
+                place: source.map(|source| source.place("engines")),
+                engine: name,
+                why,
+            })?;
+            configured.list.push(engine);
+        }
+        configured.withheld.sort();
+        configured.withheld.dedup();
+        Ok(configured)
     }
 
     /// The name of the first engine that is not among `allowed`.
-    pub(super) fn first_outside(&self, allowed: &Engines) -> Option<&'static str> {
+    pub(super) fn first_outside(&self, allowed: &Engines) -> Option<&str> {
         let mut entries = self.0.iter();
-        let outside = entries.find(|entry| allowed.entry(entry.engine).is_none());
-        outside.map(|entry| name_of(entry.engine))
+        let outside = entries.find(|entry| allowed.entry(&entry.name).is_none());
+        outside.map(|entry| &*entry.name)
     }
 
     /// Only the engines that are among `allowed`, as they are defined there; `None` if that leaves none.
     pub(super) fn within(mut self, allowed: &Engines) -> Option<Engines> {
         self.0.retain_mut(|entry| {
-            let Some(allowed) = allowed.entry(entry.engine) else {
+            let Some(allowed) = allowed.entry(&entry.name) else {
                 return false;
             };
-            if !allowed.options.is_empty() {
-                entry.options = allowed.options.clone();
+            if allowed.defines() {
+                entry.take_definition(allowed);
             }
             true
         });
@@ -107,70 +279,324 @@ impl Engines {
 
     /// Returns true if one of these engines is another one than `allowed` defines under its name.
     pub(super) fn redefines_any(&self, allowed: &Engines) -> bool {
-        let mut entries = self.0.iter().filter(|entry| !entry.options.is_empty());
+        let mut entries = self.0.iter().filter(|entry| entry.defines());
         entries.any(|entry| {
-            let allowed = allowed.entry(entry.engine).map(|allowed| &allowed.options);
-            allowed.is_some_and(|options| !options.is_empty() && *options != entry.options)
+            let allowed = allowed.entry(&entry.name);
+            allowed.is_some_and(|allowed| allowed.defines() && !entry.is_same_engine(allowed))
         })
     }
 
-    /// Whether an entry says more about its engine than every engine has: such as the program to run.
+    /// Whether an entry says more about its engine than its name and when it is asked: such as the program to run.
     pub(super) fn defines_any(&self) -> bool {
-        self.0.iter().any(|entry| !entry.options.is_empty())
+        self.0.iter().any(EngineEntry::defines)
     }
 
     /// These engines. One that is only named gets the options that `defined` has for it.
     ///
     /// # Errors
-    /// The name of an engine that needs options and has none in either.
-    pub(super) fn defined_by(mut self, defined: &[Engines]) -> Result<Engines, &'static str> {
+    /// An engine that needs options and has none in either.
+    pub(super) fn defined_by(mut self, defined: &[Engines]) -> Result<Engines, ConfigError> {
         for entry in &mut self.0 {
-            if entry.options.is_empty()
-                && let Some(known) = defined
-                    .iter()
-                    .filter_map(|engines| engines.entry(entry.engine))
-                    .find(|known| !known.options.is_empty())
+            let known = || {
+                let entries = defined.iter();
+                let mut entries = entries.filter_map(|engines| engines.entry(&entry.name));
+                entries.find(|known| known.defines()).cloned()
+            };
+            if !entry.defines()
+                && let Some(known) = known()
             {
-                entry.options = known.options.clone();
+                entry.take_definition(&known);
             }
-            if !entry.is_complete() {
-                return Err(name_of(entry.engine));
+            let is_known = match entry.kind {
+                None => false,
+                Some(kind) => {
+                    let needs_any = kind.options().iter().any(|option| option.is_required);
+                    !needs_any || !entry.options.is_empty()
+                }
+            };
+            if !is_known {
+                let mut known: Vec<String> = words().map(str::to_owned).collect();
+                let others = defined.iter().flat_map(|engines| &engines.0);
+                known.extend(others.map(|entry| shown(&entry.name)));
+                known.sort();
+                known.dedup();
+                return Err(ConfigError::UndefinedEngine {
+                    is_type: entry.kind.is_some(),
+                    name: entry.name.clone(),
+                    known: known.join("`, `"),
+                });
             }
         }
         Ok(self)
     }
 
-    fn entry(&self, engine: Engine) -> Option<&EngineEntry> {
-        self.0.iter().find(|entry| entry.engine == engine)
+    #[cfg(test)]
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entry(name).is_some()
+    }
+
+    fn entry(&self, name: &str) -> Option<&EngineEntry> {
+        self.0.iter().find(|entry| entry.name == name)
     }
 
     fn checked(entries: Vec<EngineEntry>) -> Result<Engines, Fault> {
-        let is_twice = |(at, entry): (usize, &EngineEntry)| {
-            let before = entries.iter().take(at);
-            before.into_iter().any(|other| other.engine == entry.engine)
-        };
-        let found = match entries.len() {
-            0 => "an empty list",
-            _ if entries.iter().enumerate().any(is_twice) => "one of them twice",
-            _ => return Ok(Engines(entries)),
+        let mut names: Vec<&str> = entries.iter().map(|entry| &*entry.name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair.first() == pair.last());
+        let found = match (entries.len(), twice.and_then(|pair| pair.first())) {
+            (0, _) => "an empty list".to_owned(),
+            (_, Some(name)) => {
+                format!(
+                    "two that are called `{}`; give one of them another `name`",
+                    shown(name)
+                )
+            }
+            (_, None) => return Ok(Engines(entries)),
         };
         Err(Fault::from(Problem::Unexpected {
             expected: Engines::expected(),
-            found: found.to_owned(),
+            found,
         }))
     }
 }
 
 impl EngineEntry {
-    fn new(engine: Engine) -> EngineEntry {
+    fn new(name: &str, kind: Option<Kind>) -> EngineEntry {
         EngineEntry {
-            engine,
+            name: name.to_owned(),
+            kind,
             options: Map::new(),
+            after: None,
             timeout: None,
             on_timeout: None,
             on_transport_error: None,
+            min_risk: None,
+            show: None,
+            source: None,
         }
     }
+
+    /// Whether it says what the engine is, or what it sends.
+    fn defines(&self) -> bool {
+        !self.options.is_empty() || self.show.is_some()
+    }
+
+    fn is_same_engine(&self, other: &EngineEntry) -> bool {
+        self.kind == other.kind && self.options == other.options && self.show == other.show
+    }
+
+    /// Makes it the engine that `other` defines, asked when this entry says.
+    fn take_definition(&mut self, other: &EngineEntry) {
+        self.kind = other.kind;
+        self.options = other.options.clone();
+        self.show = other.show;
+        self.source = other.source.clone();
+        self.after = self.after.or(other.after);
+        self.timeout = self.timeout.or(other.timeout);
+        self.on_timeout = self.on_timeout.or(other.on_timeout);
+        self.on_transport_error = self.on_transport_error.or(other.on_transport_error);
+        self.min_risk = self.min_risk.or(other.min_risk);
+    }
+
+    fn configured(
+        self,
+        context: &EngineContext<'_>,
+        withheld: &mut Vec<OsString>,
+    ) -> Result<ConfiguredEngine, String> {
+        let Some(kind) = self.kind else {
+            return Err("it is not defined".to_owned());
+        };
+        let (engine, reach, courier) = match kind {
+            Kind::Elicitation => (Engine::Elicitation, None, None),
+            Kind::OutOfBand(registered) => {
+                let name = EngineId::named(&self.name);
+                let options = self.plain_options(kind, context, withheld)?;
+                let courier = registered.read(name, &options, context.transport);
+                let courier = courier.map_err(|bad| bad.to_string())?;
+                (
+                    Engine::OutOfBand(name),
+                    Some(registered.reach(false)),
+                    courier,
+                )
+            }
+        };
+        let usual = Channel::new(engine);
+        let joins_at_once = || match context.order {
+            Order::Chain => None,
+            Order::Race => Some(std::time::Duration::ZERO),
+        };
+        Ok(ConfiguredEngine {
+            channel: Channel {
+                reach: reach.unwrap_or(usual.reach),
+                patience: match self.timeout.map(Seconds::limit) {
+                    Some(limit) => Patience::Own(limit),
+                    None => usual.patience,
+                },
+                on_timeout: (self.on_timeout.or(context.on_timeout)).unwrap_or(usual.on_timeout),
+                on_transport_error: (self.on_transport_error)
+                    .or(context.on_transport_error)
+                    .unwrap_or(usual.on_transport_error),
+                after: self.after.map(Seconds::duration).or_else(joins_at_once),
+                min_risk: self.min_risk.map_or(usual.min_risk, |least| least.0),
+                ..usual
+            },
+            kind: kind.word(),
+            show: self.show.unwrap_or_else(|| usual_show(kind)),
+            courier,
+        })
+    }
+
+    /// Returns the options with the values of their variables and secret files. Adds the variables to `withheld`.
+    fn plain_options(
+        &self,
+        kind: Kind,
+        context: &EngineContext<'_>,
+        withheld: &mut Vec<OsString>,
+    ) -> Result<Map<String, Json>, String> {
+        let mut reader = SecretReader {
+            environment: context.environment,
+            source: self.source.as_ref(),
+            withheld,
+        };
+        let mut plain = Map::new();
+        for (key, value) in &self.options {
+            let option = kind.options().iter().find(|option| option.key == key);
+            let (key, value) = match (option, value) {
+                (Some(option), Json::String(text)) if option.is_secret => {
+                    (key.as_str(), Json::String(reader.text(key, text)?))
+                }
+                // It may hold a token.
+                (Some(_), Json::String(text)) if key == "url" => {
+                    (key.as_str(), Json::String(reader.plain(key, text)?))
+                }
+                // Headers, or the environment of a program.
+                (Some(_), Json::Object(members)) => {
+                    let members = members.iter().map(|(name, value)| {
+                        let at = format!("{key}/{name}");
+                        let value = match value {
+                            Json::String(text) if is_secret_name(name) => reader.text(&at, text)?,
+                            Json::String(text) => reader.plain(&at, text)?,
+                            other @ (Json::Null
+                            | Json::Bool(_)
+                            | Json::Number(_)
+                            | Json::Array(_)
+                            | Json::Object(_)) => return Ok((name.clone(), other.clone())),
+                        };
+                        Ok((name.clone(), Json::String(value)))
+                    });
+                    let members: Result<Map<String, Json>, String> = members.collect();
+                    (key.as_str(), Json::Object(members?))
+                }
+                (Some(_), _) => (key.as_str(), value.clone()),
+                (None, Json::String(path)) => {
+                    let name = key.strip_suffix(FILE).unwrap_or(key);
+                    (name, Json::String(reader.file(key, path.as_ref())?))
+                }
+                (None, _) => return Err(format!("`{key}` must be a path")),
+            };
+            if plain.insert(key.to_owned(), value).is_some() {
+                return Err(format!("`{key}` and `{key}{FILE}` are both set; keep one"));
+            }
+        }
+        Ok(plain)
+    }
+}
+
+/// What an engine sends if its entry does not say.
+fn usual_show(kind: Kind) -> Show {
+    match kind.word() {
+        // These are services of others.
+        "slack" | "telegram" | "ntfy" | "whatsapp" | "waha" | "email" => Show::Redacted,
+        _ => Show::Full,
+    }
+}
+
+/// The end of the key that names a file with the secret.
+pub(super) const FILE: &str = "File";
+/// The largest file with a secret, in bytes.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads secrets from variables and files.
+pub(super) struct SecretReader<'a> {
+    pub(super) environment: &'a Environment,
+    /// Where they were written.
+    pub(super) source: Option<&'a Source>,
+    pub(super) withheld: &'a mut Vec<OsString>,
+}
+
+impl SecretReader<'_> {
+    /// Returns a secret that was written as `text` under `key`.
+    pub(super) fn text(&mut self, key: &str, text: &str) -> Result<String, String> {
+        if variables_of(text).next().is_none() {
+            self.refuse_readable(key)?;
+        }
+        let value = self.plain(key, text)?;
+        match value.is_empty() {
+            false => Ok(value),
+            true => Err(match variables_of(text).next() {
+                Some(variable) => format!("`{key}` is empty, because the variable `{variable}` is"),
+                None => format!("`{key}` is empty"),
+            }),
+        }
+    }
+
+    /// Returns `text` with its variables replaced, and withholds them from child processes.
+    fn plain(&mut self, key: &str, text: &str) -> Result<String, String> {
+        let value = expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))?;
+        self.withheld.extend(variables_of(text).map(OsString::from));
+        Ok(value)
+    }
+
+    /// Returns the secret in the file that `path` names.
+    pub(super) fn file(&self, key: &str, path: &Path) -> Result<String, String> {
+        let path = self.environment.in_home(path.to_owned());
+        let path = path.map_err(|error| format!("`{key}`: {error}"))?;
+        let unreadable =
+            |error: std::io::Error| format!("`{key}`: cannot read `{}`: {error}", path.display());
+        let mut text = String::new();
+        let file = File::open(&path).map_err(unreadable)?;
+        let mut file = file.take(MAX_SECRET + 1);
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        let secret = text.trim_end_matches(['\n', '\r']);
+        let is_too_long = text.len() as u64 > MAX_SECRET;
+        match secret {
+            _ if is_too_long => Err(format!(
+                "`{key}`: `{}` is larger than {MAX_SECRET} bytes",
+                path.display()
+            )),
+            "" => Err(format!("`{key}`: `{}` is empty", path.display())),
+            secret => Ok(secret.to_owned()),
+        }
+    }
+
+    /// Refuses a secret in a file that others may read.
+    fn refuse_readable(&self, key: &str) -> Result<(), String> {
+        let Some(Source::File { file, .. }) = self.source else {
+            return Ok(());
+        };
+        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file);
+        match metadata.and_then(|metadata| readable_by_others(&metadata)) {
+            None => Ok(()),
+            Some(exposure) => {
+                // A header has no such key.
+                let file = match key.contains('/') {
+                    true => String::new(),
+                    false => format!(" or `{key}{FILE}`"),
+                };
+                Err(format!(
+                    "`{key}` is a secret, and other users may read this file ({exposure}); `chmod go-r` it, or write \
+                     `${{VARIABLE}}`{file} instead"
+                ))
+            }
+        }
+    }
+}
+
+/// Returns true for headers that carry credentials.
+fn is_secret_name(name: &str) -> bool {
+    const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "key", "auth"];
+    let lower = name.to_ascii_lowercase();
+    CREDENTIALS.iter().any(|word| lower.contains(word)) || Redaction::default().is_secret(name)
 }
 
 impl Value for Engines {
@@ -190,7 +616,10 @@ impl Value for Engines {
 impl Value for EngineEntry {
     fn expected() -> String {
         let words: Vec<&str> = words().collect();
-        format!("one of {}, or an object with that as `type`", names(&words))
+        format!(
+            "one of {}, an object with that as `type`, or the name of an engine of the user configuration",
+            names(&words)
+        )
     }
 
     fn from_node(node: &Node) -> Result<EngineEntry, Fault> {
@@ -201,26 +630,39 @@ impl Value for EngineEntry {
                 return Err(wrong_type::<EngineEntry>(node));
             }
         };
-        let Some(named) = object.get("type")? else {
+        let text_of = |key: &str| -> Result<Option<String>, Fault> {
+            let node = object.get(key)?;
+            let text = node.map(String::from_node).transpose();
+            text.map_err(|fault| fault.under(key))
+        };
+        let (word, name) = (text_of("type")?, text_of("name")?);
+        let kind = match &word {
+            Some(word) => Some(Kind::of(word).ok_or_else(|| unknown_type(word).under("type"))?),
+            None => None,
+        };
+        let Some(name) = name.or(word) else {
             return Err(Fault::from(Problem::Unexpected {
                 expected: EngineEntry::expected(),
                 found: "no `type`".to_owned(),
             }));
         };
-        let engine = String::from_node(named).and_then(|text| engine_of(&text));
-        let mut entry = EngineEntry::new(engine.map_err(|fault| fault.under("type"))?);
+        check_name(&name, kind).map_err(|fault| fault.under("name"))?;
+        let mut entry = EngineEntry::new(&name, kind.or_else(|| Kind::of(&name)));
         for (key, node) in object.strict_members()? {
             let value = Input::Node(node);
             let read = match key {
-                "type" => Ok(()),
+                "type" | "name" => Ok(()),
+                "after" => value.set(&mut entry.after),
                 "timeout" => value.set(&mut entry.timeout),
                 "onTimeout" => value.set(&mut entry.on_timeout),
                 "onTransportError" => value.set(&mut entry.on_transport_error),
-                _ if is_plain(entry.engine) => Err(unknown(key)),
-                _ => {
+                "minRisk" => value.set(&mut entry.min_risk),
+                "show" => value.set(&mut entry.show),
+                _ if entry.takes(key) => {
                     entry.options.insert(key.to_owned(), plain_json(node));
                     Ok(())
                 }
+                _ => Err(entry.unknown(key)),
             };
             read.map_err(|fault| fault.under(key))?;
         }
@@ -228,68 +670,92 @@ impl Value for EngineEntry {
     }
 
     fn from_text(text: &str) -> Result<EngineEntry, Fault> {
-        EngineEntry::new(engine_of(text)?).checked()
+        let kind = Kind::of(text);
+        check_name(text, kind)?;
+        Ok(EngineEntry::new(text, kind))
     }
 }
 
 impl EngineEntry {
-    /// Whether the engine has the options that it needs.
-    fn is_complete(&self) -> bool {
-        let Engine::OutOfBand(engine) = self.engine else {
-            return true;
-        };
-        registry::find(engine.name()).is_none_or(|engine| engine.read(&self.options).is_ok())
+    /// Returns true if the engine has an option with this key, or a secret one whose file it names.
+    fn takes(&self, key: &str) -> bool {
+        let options = self.kind.map_or(&[][..], Kind::options);
+        options.iter().any(|option| {
+            key == option.key || option.is_secret && key.strip_suffix(FILE) == Some(option.key)
+        })
     }
 
-    /// The engine can be set up so. One without options of its own may only name an engine that is defined elsewhere.
+    fn unknown(&self, key: &str) -> Fault {
+        let options = self.kind.map_or(&[][..], Kind::options);
+        let keys = KEYS.iter().copied();
+        let known = keys.chain(options.iter().map(|option| option.key));
+        let nearest = nearest(key, known).unwrap_or_default();
+        Fault::from(Problem::UnknownKey { nearest })
+    }
+
+    /// An entry with options has all that its type needs. One without may name an engine that is defined elsewhere.
     fn checked(self) -> Result<EngineEntry, Fault> {
-        if self.options.is_empty() {
-            return Ok(self);
+        let options = self.kind.map_or(&[][..], Kind::options);
+        let is_set = |key: &str| {
+            let in_file = format!("{key}{FILE}");
+            self.options.contains_key(key) || self.options.contains_key(&in_file)
+        };
+        let mut required = options.iter().filter(|option| option.is_required);
+        match required.find(|option| !self.options.is_empty() && !is_set(option.key)) {
+            None => Ok(self),
+            Some(missing) => Err(Fault::from(Problem::MissingOption {
+                engine: self.kind.map_or("", Kind::word),
+                key: missing.key,
+            })),
         }
-        if let Engine::OutOfBand(engine) = self.engine
-            && let Some(registered) = registry::find(engine.name())
-            && let Err(bad) = registered.read(&self.options)
-        {
-            return Err(Fault::from(Problem::Unexpected {
-                expected: format!("the options of the engine `{}`", engine.name()),
-                found: bad.to_string(),
-            }));
-        }
-        Ok(self)
     }
 }
 
-fn name_of(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Elicitation => ELICITATION,
-        Engine::OutOfBand(engine) => engine.name(),
+/// Checks the name of an engine: it stands in records, on command lines and in URLs.
+fn check_name(name: &str, kind: Option<Kind>) -> Result<(), Fault> {
+    const LONGEST: usize = 64;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_name = (1..=LONGEST).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(is_part);
+    let fault = |expected: String| {
+        Fault::from(Problem::Unexpected {
+            expected,
+            found: format!("`{}`", shown(name)),
+        })
+    };
+    let other = Kind::of(name).filter(|named| kind.is_some_and(|kind| kind != *named));
+    match (kind, other) {
+        _ if !is_name => Err(fault(
+            "a name of letters, digits, `-`, `_` and `.`, at most 64".to_owned(),
+        )),
+        (Some(kind), _) if kind.is_unique() && name != kind.word() => {
+            Err(fault(format!("no other name than `{}`", kind.word())))
+        }
+        (_, Some(_)) => Err(fault(
+            "a name that is not another type of engine".to_owned(),
+        )),
+        (_, None) => Ok(()),
     }
 }
 
-const ELICITATION: &str = "elicitation";
-
-/// Returns the name of every engine.
+/// Returns the words for all types of engines.
 pub(super) fn words() -> impl Iterator<Item = &'static str> {
     std::iter::once(ELICITATION).chain(registry::names())
 }
 
-fn engine_of(text: &str) -> Result<Engine, Fault> {
-    match registry::find(text) {
-        Some(registered) => Ok(Engine::OutOfBand(registered.id)),
-        None if text == ELICITATION => Ok(Engine::Elicitation),
-        None => Err(wrong_text::<EngineEntry>(text)),
-    }
-}
-
-/// Returns true if the engine has no options of its own.
-fn is_plain(engine: Engine) -> bool {
-    matches!(engine, Engine::Elicitation | Engine::INBOX)
+fn unknown_type(text: &str) -> Fault {
+    let words: Vec<&str> = words().collect();
+    Fault::from(Problem::Unexpected {
+        expected: format!("one of {}", names(&words)),
+        found: format!("`{}`", shown(text)),
+    })
 }
 
 /// Converts to the JSON type that engines read their options from.
-fn plain_json(node: &Node) -> serde_json::Value {
+fn plain_json(node: &Node) -> Json {
     match node {
-        Node::Null => serde_json::Value::Null,
+        Node::Null => Json::Null,
         Node::Bool(value) => (*value).into(),
         Node::Number(value) => (*value).into(),
         Node::Text(text) => text.as_str().into(),
@@ -303,80 +769,17 @@ fn plain_json(node: &Node) -> serde_json::Value {
     }
 }
 
-fn unknown(key: &str) -> Fault {
-    let nearest = nearest(key, KEYS).unwrap_or_default();
-    Fault::from(Problem::UnknownKey { nearest })
-}
-
-const KEYS: [&str; 4] = ["type", "timeout", "onTimeout", "onTransportError"];
+/// The keys of every engine.
+pub(super) const KEYS: [&str; 8] = [
+    "type",
+    "name",
+    "after",
+    "timeout",
+    "onTimeout",
+    "onTransportError",
+    "minRisk",
+    "show",
+];
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn read(json: &str) -> Result<Engines, Fault> {
-        Engines::from_node(&serde_json::from_str(json).unwrap())
-    }
-
-    fn channels(json: &str) -> Vec<Channel> {
-        read(json).unwrap().into_channels(None, None)
-    }
-
-    #[test]
-    fn engines_are_words_or_objects_in_the_order_they_are_asked() {
-        let found = channels(
-            r#"[{"type":"elicitation","timeout":30,"onTimeout":"fallback"},{"type":"inbox","timeout":0,"onTransportError":"deny"}]"#,
-        );
-        let usual = channels(r#"["elicitation","inbox"]"#);
-        assert_eq!(usual, Engines::usual().into_channels(None, None));
-        assert_eq!(
-            found,
-            [
-                Channel {
-                    patience: Patience::Own(Some(Duration::from_secs(30))),
-                    on_timeout: OnFailure::Fallback,
-                    ..Channel::new(Engine::Elicitation)
-                },
-                Channel {
-                    patience: Patience::Own(None),
-                    on_transport_error: OnFailure::Deny,
-                    ..Channel::new(Engine::INBOX)
-                },
-            ]
-        );
-        let text = Engines::from_text("inbox, elicitation").unwrap();
-        let [first, second] = text.into_channels(Some(OnFailure::Fallback), None)[..] else {
-            panic!();
-        };
-        assert_eq!(
-            (first.engine, second.engine),
-            (Engine::INBOX, Engine::Elicitation)
-        );
-        assert_eq!(first.on_timeout, OnFailure::Fallback);
-    }
-
-    #[test]
-    fn an_invalid_list_of_engines_is_an_error_with_its_place() {
-        for (json, place, words) in [
-            (r#"[]"#, "", "an empty list"),
-            (r#"["inbox","inbox"]"#, "", "twice"),
-            (r#"["email"]"#, "/0", "`elicitation`"),
-            (r#"[{"timeout":3}]"#, "/0", "no `type`"),
-            (r#"[{"type":"inbox","timout":3}]"#, "/0/timout", "timeout"),
-            (
-                r#"[{"type":"inbox","timeout":-1}]"#,
-                "/0/timeout",
-                "seconds",
-            ),
-            (r#"{"type":"inbox"}"#, "", "list"),
-        ] {
-            let fault = read(json).unwrap_err().to_string();
-            assert!(
-                fault.contains(place) && fault.contains(words),
-                "{json}: {fault}"
-            );
-        }
-    }
-}
+mod tests;

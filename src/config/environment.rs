@@ -112,7 +112,7 @@ impl Environment {
                 continue;
             };
             let read = |text: &str| {
-                let found = setting.read(&variable, Input::Text(text))?;
+                let found = setting.read(Input::Text(text))?;
                 layer = std::mem::take(&mut layer).over(found);
                 Ok(())
             };

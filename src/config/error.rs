@@ -259,11 +259,38 @@ pub enum ConfigError {
         /// The other file.
         other: PathBuf,
     },
-    /// An engine is named that needs options, and nothing gives them.
+    /// An engine is named, and nothing says what it is or gives the options that it needs.
     #[error(
-        "the engine `{0}` is named without its options; define it in `engines` of the user configuration, or where it is named"
+        "{}; define it in `engines` of the user configuration, or where it is named",
+        match is_type {
+            true => format!("the engine `{name}` is named without its options"),
+            false => format!("the engine `{}` is not defined; known are `{known}`", shown(name)),
+        }
     )]
-    UndefinedEngine(&'static str),
+    UndefinedEngine {
+        /// Its name.
+        name: String,
+        /// Whether its name is a type of engine.
+        is_type: bool,
+        /// The names that could be meant.
+        known: String,
+    },
+    /// An engine cannot work as it is configured.
+    #[error(
+        "{}the engine `{engine}`: {why}",
+        place.as_ref().map_or_else(String::new, |place| format!("{place}: "))
+    )]
+    Engine {
+        /// Where it is configured, if not on the command line.
+        place: Option<String>,
+        /// Its name.
+        engine: String,
+        /// What is missing or wrong. Never holds a secret.
+        why: String,
+    },
+    /// The token that is sent with questions cannot be read.
+    #[error("`approvalAuthToken`: {0}")]
+    AuthToken(String),
     /// A flag that says how a server is reached is wrong.
     #[error("`{flag}`: {problem}")]
     InFlag {
@@ -344,6 +371,20 @@ pub enum Problem {
         /// The most similar known key.
         nearest: &'static str,
     },
+    /// An engine that is defined without something it needs.
+    #[error("the engine `{engine}` needs `{key}`; set it")]
+    MissingOption {
+        /// The engine's type.
+        engine: &'static str,
+        /// What is missing.
+        key: &'static str,
+    },
+    /// An answer by default that lets calls run.
+    #[error(
+        "`approve` would let calls run that nobody has approved, so approval-proxy does not have it; write `deny`, or \
+         name in `alwaysAllow` the tools that need no approval"
+    )]
+    ApprovesUnasked,
     /// A known key in the wrong object.
     #[error("this key has no effect here; move it {home}")]
     Misplaced {

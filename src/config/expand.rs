@@ -99,5 +99,14 @@ pub(super) fn split_name(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or(("", text))
 }
 
+/// Returns the names of the variables in a text, as [`expand`] reads it.
+pub(super) fn variables_of(text: &str) -> impl Iterator<Item = &str> {
+    let starts = text.match_indices("${");
+    // `$${` is plain text.
+    let starts = starts.filter(|(at, _)| !text.get(..*at).is_some_and(|text| text.ends_with('$')));
+    let names = starts.map(|(at, _)| split_name(text.get(at + 2..).unwrap_or_default()).0);
+    names.filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) struct Floor {
 }
 
 /// Where a layer comes from, to name the place of what it says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Source {
     /// The command line.
     Flags,
@@ -53,7 +53,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The place of the setting called `name`, as messages show it.
-    fn place(&self, name: &str) -> String {
+    pub(super) fn place(&self, name: &str) -> String {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
         match self {
             Source::Flags => match setting.and_then(|setting| setting.flag) {
@@ -269,9 +269,16 @@ impl Floors {
     }
 
     /// The engines that the floors define, the machine's first.
-    pub(super) fn engines(&self) -> impl Iterator<Item = &Engines> {
+    pub(super) fn engines(&self) -> impl Iterator<Item = Engines> {
         let floors = self.0.iter().rev();
-        floors.filter_map(|floor| floor.layer.engines.as_ref())
+        floors.filter_map(|floor| {
+            let mut engines = floor.layer.engines.clone()?;
+            engines.are_from(&Source::File {
+                file: floor.file.clone(),
+                at: Pointer::default().child("floor"),
+            });
+            Some(engines)
+        })
     }
 }
 

@@ -2,16 +2,16 @@
 //!
 //! `cli`, `file` and `environment` read the sources.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
-use super::engines::Engines;
+use super::engines::{ConfiguredEngines, EngineContext, Engines, SecretReader};
 use super::entry::{Target, UpstreamConfig, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
 use super::error::ConfigError;
@@ -26,9 +26,9 @@ use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
 use super::user_config::UserConfig;
 use super::word::{DedupeFields, Word};
-use crate::engines::CourierSettings;
+use crate::engines::TransportSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
-use crate::gate::{Channel, Client, Engine, EngineId, Retry, Settings, TimeoutAction};
+use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::sys::net::is_loopback;
@@ -112,8 +112,10 @@ pub struct Resolved {
     pub http: Option<Serving>,
     /// The settings of the inbox, in case it is needed.
     pub inbox: InboxSettings,
-    /// The couriers of engines other than the client and the inbox.
-    pub couriers: Vec<(EngineId, Arc<dyn CourierSettings>)>,
+    /// The engines, in their order.
+    pub engines: ConfiguredEngines,
+    /// How engines send.
+    pub engine_transport: TransportSettings,
     /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about this proxy, for logins.
@@ -143,7 +145,7 @@ pub(super) fn resolve(
     layer.auth_token_file = in_home(layer.auth_token_file.take(), environment)?;
     let process = layer.clone().over(Layer::defaults());
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
-    let (layer, raised) = merged(layer, &guarded, &user, environment)?;
+    let (mut layer, raised, sources) = merged(layer, &guarded, &user, environment)?;
     warnings.extend(raised);
     let usual = environment.home_state_dir();
     user.floors
@@ -153,7 +155,6 @@ pub(super) fn resolve(
         warnings.extend(overwritten(target));
     }
 
-    warnings.extend(without_effect(&layer));
     if http.is_some() && layer.timeout_action == Some(TimeoutAction::Approve) {
         let warning = "`timeoutAction` `approve` has no effect over HTTP, because the proxy cannot know \
                        who has seen a prompt; a call that is not answered in time is refused";
@@ -175,14 +176,11 @@ pub(super) fn resolve(
              `{required}`; a call that is not answered in time is refused"
         ));
     }
-    let couriers = layer
-        .engines
-        .as_ref()
-        .map(Engines::couriers)
-        .unwrap_or_default();
+    let (engines, engine_transport) = engines_of(&mut layer, &sources, environment)?;
     let max_message_size = max_message_size(&layer);
     let is_open = layer.insecure_no_auth == Some(true);
     let mut settings = settings_of(layer);
+    settings.channels = engines.list.iter().map(|engine| engine.channel).collect();
     if http.as_ref().is_some_and(|http| http.token.is_none()) && !is_open {
         settings.client = Client::Anonymous;
         warnings.extend(not_asked(&settings.channels));
@@ -206,7 +204,8 @@ pub(super) fn resolve(
         audit_log,
         http,
         inbox,
-        couriers,
+        engines,
+        engine_transport,
         inbox_key,
         client_id_metadata_url,
         max_message_size,
@@ -215,37 +214,109 @@ pub(super) fn resolve(
     })
 }
 
-/// Merges all sources into one layer, and returns a warning for each setting that a floor has raised.
+/// What each source of the server says, the strongest first.
+type Sources = Vec<(Source, Layer)>;
+
+/// Reads the options of the engines, with their secrets, and how they send.
+///
+/// # Errors
+/// An engine that cannot work as it is configured.
+fn engines_of(
+    layer: &mut Layer,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<(ConfiguredEngines, TransportSettings), ConfigError> {
+    let mut withheld = Vec::new();
+    let default = TransportSettings::default();
+    let token = question_token(layer, sources, environment, &mut withheld)?;
+    let statuses = layer.retryable_status_codes.take();
+    let hosts = layer.question_hosts.take().unwrap_or_default();
+    let transport = TransportSettings {
+        retry: retry_of(layer),
+        retryable_statuses: statuses.map_or(default.retryable_statuses, |statuses| {
+            let statuses = statuses
+                .into_iter()
+                .map(|status| u16::try_from(status.get()));
+            statuses.filter_map(Result::ok).collect()
+        }),
+        allow_insecure_http: layer.allow_insecure_http == Some(true),
+        allowed_hosts: hosts
+            .iter()
+            .map(|host| host.as_str().to_ascii_lowercase())
+            .collect(),
+        auth_token: token,
+    };
+    let engines = layer.engines.take().unwrap_or_else(Engines::usual);
+    let mut engines = engines.configured(&EngineContext {
+        environment,
+        transport: &transport,
+        order: layer.ask.unwrap_or_default(),
+        on_timeout: layer.on_timeout,
+        on_transport_error: layer.on_transport_error,
+    })?;
+    engines.withheld.append(&mut withheld);
+    Ok((engines, transport))
+}
+
+/// Reads the token that is sent with questions. Adds its variables to `withheld`.
+fn question_token(
+    layer: &Layer,
+    sources: &Sources,
+    environment: &Environment,
+    withheld: &mut Vec<OsString>,
+) -> Result<Option<Secret>, ConfigError> {
+    let mut sources = sources.iter();
+    let source = sources.find(|(_, layer)| layer.question_token.is_some());
+    let mut reader = SecretReader {
+        environment,
+        source: source.map(|(source, _)| source),
+        withheld,
+    };
+    const KEY: &str = "approvalAuthToken";
+    let text = match (&layer.question_token, &layer.question_token_file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => Err(format!("`{KEY}` and `{KEY}File` are both set; keep one")),
+        (Some(text), None) => reader.text(KEY, text.as_written()),
+        (None, Some(path)) => reader.file(&format!("{KEY}File"), path),
+    };
+    text.map(|text| Some(Secret::new(text)))
+        .map_err(ConfigError::AuthToken)
+}
+
+/// Merges all sources into one layer. Returns a warning for each setting that a floor has raised, and what each source
+/// of the server says, the strongest first.
 fn merged(
     flags: Layer,
     guarded: &Guarded,
     user: &UserConfigs,
     environment: &Environment,
-) -> Result<(Layer, Vec<String>), ConfigError> {
+) -> Result<(Layer, Vec<String>, Sources), ConfigError> {
     let defaults = Layer::defaults();
     let variables = environment.layer()?;
     let users_own = user.layer(&guarded.upstream.name, &defaults)?;
     let baseline = users_own.clone().over(defaults.clone());
-    for (source, layer) in [
-        (&Source::Flags, &flags),
-        (&guarded.rules_at, &guarded.rules),
-        (&guarded.proxy_at, &guarded.proxy),
-        (&Source::Environment, &variables),
-    ] {
+    let mut sources = vec![
+        (Source::Flags, flags),
+        (guarded.rules_at.clone(), guarded.rules.clone()),
+        (guarded.proxy_at.clone(), guarded.proxy.clone()),
+        (Source::Environment, variables),
+    ];
+    for (source, layer) in &mut sources {
         user.floors.check(source, layer, &baseline)?;
+        if let Some(engines) = &mut layer.engines {
+            engines.are_from(source);
+        }
     }
-    let layer = flags
-        .over(guarded.rules.clone())
-        .over(guarded.proxy.clone())
-        .over(variables)
-        .over(users_own);
+    let layer = sources.iter().map(|(_, layer)| layer.clone());
+    let layer = layer.reduce(Layer::over).unwrap_or_default();
+    let layer = layer.over(users_own);
     let (mut layer, raised) = user.floors.raise(layer, defaults)?;
     if let Some(engines) = layer.engines.take() {
-        let defined: Vec<Engines> = user.engines().cloned().collect();
-        let engines = engines.defined_by(&defined);
-        layer.engines = Some(engines.map_err(ConfigError::UndefinedEngine)?);
+        let defined: Vec<Engines> = user.engines();
+        layer.engines = Some(engines.defined_by(&defined)?);
     }
-    Ok((layer, raised))
+    sources.extend(user.said_for(&guarded.upstream.name));
+    Ok((layer, raised, sources))
 }
 
 impl UserConfigs {
@@ -255,15 +326,10 @@ impl UserConfigs {
         let Some(config) = &self.in_use else {
             return Ok(Layer::default());
         };
-        let at = Pointer::default().child("approvalProxy");
-        let mut said: Vec<(Pointer, &Layer)> = config.rules_for(name).collect();
-        said.push((at, &config.proxy));
         let mut all = Layer::default();
-        for (at, layer) in said {
-            let file = config.file.clone();
-            let source = Source::File { file, at };
-            self.above.check(&source, layer, defaults)?;
-            all = all.over(layer.clone());
+        for (source, layer) in self.said_for(name) {
+            self.above.check(&source, &layer, defaults)?;
+            all = all.over(layer);
         }
         if let Some(floor) = &config.floor {
             let source = Source::File {
@@ -282,12 +348,36 @@ impl UserConfigs {
         Ok(all)
     }
 
+    /// What the user configuration in use says about the server called `name`, the strongest first.
+    fn said_for(&self, name: &str) -> Vec<(Source, Layer)> {
+        let Some(config) = &self.in_use else {
+            return Vec::new();
+        };
+        let at = Pointer::default().child("approvalProxy");
+        let said = config.rules_for(name).chain([(at, &config.proxy)]);
+        let said = said.map(|(at, layer)| {
+            let source = config.source(at);
+            let mut layer = layer.clone();
+            if let Some(engines) = &mut layer.engines {
+                engines.are_from(&source);
+            }
+            (source, layer)
+        });
+        said.collect()
+    }
+
     /// The engines that the user's own files define; the first definition of one counts.
-    fn engines(&self) -> impl Iterator<Item = &Engines> {
+    fn engines(&self) -> Vec<Engines> {
         let own = self.in_use.iter().filter(|_| self.above.is_empty());
-        let own = own.flat_map(UserConfig::layers);
-        let own = own.filter_map(|layer| layer.engines.as_ref());
-        self.floors.engines().chain(own)
+        let own = own.flat_map(|config| {
+            let layers = config.layers_at().map(|(at, layer)| {
+                let mut engines = layer.engines.clone()?;
+                engines.are_from(&config.source(at));
+                Some(engines)
+            });
+            layers.flatten()
+        });
+        self.floors.engines().chain(own).collect()
     }
 }
 
@@ -476,15 +566,6 @@ fn in_home(
     path.map(|path| environment.in_home(path)).transpose()
 }
 
-fn without_effect(layer: &Layer) -> impl Iterator<Item = String> {
-    let mut named = layer.without_effect.clone();
-    named.sort();
-    named.dedup();
-    named
-        .into_iter()
-        .map(|name| format!("`{name}` has no effect yet: it is for engines that do not exist yet"))
-}
-
 /// Returns a warning for each pattern that was probably meant as alternatives or an escape.
 fn literal(rules: &Rules) -> impl Iterator<Item = String> {
     let patterns = rules.deny.iter().chain(&rules.allow);
@@ -532,10 +613,6 @@ fn settings_of(layer: Layer) -> Settings {
     Settings {
         timeout: layer.timeout.map_or(default.timeout, Seconds::limit),
         timeout_action: layer.timeout_action.unwrap_or(default.timeout_action),
-        channels: layer
-            .engines
-            .unwrap_or_else(Engines::usual)
-            .into_channels(layer.on_timeout, layer.on_transport_error),
         require_assurance: layer.require_assurance,
         park_for: layer.park.map_or(default.park_for, |seconds| {
             Duration::from_secs(seconds.get().into())
@@ -551,22 +628,23 @@ fn settings_of(layer: Layer) -> Settings {
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),
         dry_run: layer.dry_run.unwrap_or(default.dry_run),
-        retry: Retry {
-            attempts: layer
-                .retry_attempts
-                .map_or(default.retry.attempts, Whole::get),
-            initial_backoff: span(layer.retry_initial_backoff, default.retry.initial_backoff),
-            max_backoff: span(layer.retry_max_backoff, default.retry.max_backoff),
-            multiplier: layer
-                .retry_multiplier
-                .map_or(default.retry.multiplier, Multiplier::get),
-        },
+        retry: retry_of(&layer),
         dedupe_fields: (layer.dedupe_fields).map_or(default.dedupe_fields, DedupeFields::into_vec),
         dedupe_arg_keys: layer.dedupe_arg_keys.unwrap_or(default.dedupe_arg_keys),
         max_pending: (layer.max_pending).map_or(default.max_pending, |most| most.get() as usize),
         audit_best_effort: (layer.audit_best_effort).unwrap_or(default.audit_best_effort),
         redaction: layer.audit_redact.into_redaction(),
         ..default
+    }
+}
+
+fn retry_of(layer: &Layer) -> Retry {
+    let default = Retry::default();
+    Retry {
+        attempts: layer.retry_attempts.map_or(default.attempts, Whole::get),
+        initial_backoff: span(layer.retry_initial_backoff, default.initial_backoff),
+        max_backoff: span(layer.retry_max_backoff, default.max_backoff),
+        multiplier: (layer.retry_multiplier).map_or(default.multiplier, Multiplier::get),
     }
 }
 

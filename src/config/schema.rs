@@ -4,12 +4,14 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::engines::{FILE, MinRisk};
 use super::file::LISTS;
 use super::number::Seconds;
 use super::section::Section;
-use super::setting::{Effect, Fallback, Setting};
+use super::setting::{Fallback, Setting};
 use super::settings::SETTINGS;
 use super::value::Value as _;
+use crate::approval::render::Show;
 use crate::engines::registry;
 use crate::gate::OnFailure;
 
@@ -87,10 +89,6 @@ fn described(setting: &Setting) -> Json {
     let mut schema = setting.schema();
     let default = default_of(setting, &schema);
     if let Json::Object(schema) = &mut schema {
-        let about = match setting.effect {
-            Effect::Now => about,
-            Effect::Later => format!("{about} (no effect yet)"),
-        };
         schema.insert("description".to_owned(), about.into());
         schema.extend(default.map(|default| ("default".to_owned(), default)));
     }
@@ -104,7 +102,13 @@ fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
         Fallback::None | Fallback::Words(_) => return None,
     };
     Some(match schema.get("type").and_then(Json::as_str) {
-        Some("array") => text.split(',').collect(),
+        Some("array") => {
+            let items = text.split(',');
+            // Of numbers or of texts.
+            items
+                .map(|item| item.parse().map_or_else(|_| item.into(), Json::Number))
+                .collect()
+        }
         Some("number" | "integer" | "boolean") => serde_json::from_str(text).unwrap_or_default(),
         Some(_) | None => text.into(),
     })
@@ -113,26 +117,47 @@ fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
 /// The schema of `engines`: each element is an engine's name, or an object with its options.
 pub(super) fn engines() -> Json {
     let words: Vec<&str> = super::engines::words().collect();
-    let mut forms = vec![json!({"enum": words})];
+    let name = json!({"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$"});
+    let common = [
+        ("name", name.clone()),
+        ("after", Seconds::schema()),
+        ("timeout", Seconds::schema()),
+        ("onTimeout", OnFailure::schema()),
+        ("onTransportError", OnFailure::schema()),
+        ("minRisk", MinRisk::schema()),
+        ("show", Show::schema()),
+    ];
+    let common = || {
+        let common = common.iter().cloned();
+        common.map(|(key, schema)| (key.to_owned(), schema))
+    };
+    let named: Map<String, Json> = common().collect();
+    let mut forms = vec![
+        name.clone(),
+        json!({
+            "type": "object",
+            "properties": named,
+            "required": ["name"],
+            "additionalProperties": false,
+        }),
+    ];
     for word in words {
-        let mut properties = Map::from_iter([
-            ("type".to_owned(), json!({"const": word})),
-            ("timeout".to_owned(), Seconds::schema()),
-            ("onTimeout".to_owned(), OnFailure::schema()),
-            ("onTransportError".to_owned(), OnFailure::schema()),
-        ]);
-        let mut required = vec!["type"];
+        let mut properties = Map::from_iter([("type".to_owned(), json!({"const": word}))]);
+        properties.extend(common());
         let options = registry::find(word)
             .into_iter()
             .flat_map(|engine| engine.options);
         for option in options {
             properties.insert(option.key.to_owned(), (option.schema)());
-            required.extend(option.is_required.then_some(option.key));
+            if option.is_secret {
+                let file = json!({"type": "string", "minLength": 1});
+                properties.insert(format!("{}{FILE}", option.key), file);
+            }
         }
         forms.push(json!({
             "type": "object",
             "properties": properties,
-            "required": required,
+            "required": ["type"],
             "additionalProperties": false,
         }));
     }

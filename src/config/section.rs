@@ -76,7 +76,7 @@ impl Section {
         for (name, node) in object.strict_members()? {
             let mut settings = SETTINGS.iter();
             let read = match settings.find(|setting| setting.key() == Some(name)) {
-                Some(setting) if self.takes(setting) => setting.read(name, Input::Node(node)),
+                Some(setting) if self.takes(setting) => setting.read(Input::Node(node)),
                 Some(_) => Err(self.misplaced()),
                 None => Err(self.unknown(name)),
             };

@@ -28,13 +28,6 @@ pub(crate) enum Place {
     Process,
 }
 
-/// Whether this version uses the value, or only checks it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Now,
-    Later,
-}
-
 /// What applies if no source sets a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
@@ -72,7 +65,6 @@ pub(crate) struct Setting {
     /// Whether the flag takes one element of a list at a time, not a comma list.
     takes_one: bool,
     pub(crate) fallback: Fallback,
-    pub(crate) effect: Effect,
     /// Whether the value is a secret, which must not be empty.
     pub(crate) is_secret: bool,
     docs: &'static [&'static str],
@@ -124,7 +116,6 @@ impl Setting {
             is_rare: false,
             takes_one: false,
             fallback: Fallback::None,
-            effect: Effect::Now,
             is_secret: false,
             docs: &[],
             form: Form::Text,
@@ -188,12 +179,6 @@ impl Setting {
     /// Describes in words what applies if no source sets a value.
     pub(super) const fn otherwise(mut self, words: &'static str) -> Setting {
         self.fallback = Fallback::Words(words);
-        self
-    }
-
-    /// Marks a value that is only checked for now.
-    pub(super) const fn later(mut self) -> Setting {
-        self.effect = Effect::Later;
         self
     }
 
@@ -262,13 +247,10 @@ impl Setting {
         self.schema.map_or(Json::Bool(true), |schema| schema())
     }
 
-    /// Reads a value into a layer that holds nothing else. `name` is the key or variable it came from.
-    pub(super) fn read(&self, name: &str, input: Input<'_>) -> Result<Layer, Fault> {
+    /// Reads a value into a layer that holds nothing else.
+    pub(super) fn read(&self, input: Input<'_>) -> Result<Layer, Fault> {
         let mut layer = (self.parse)(input)?;
         layer.given.add(self.name);
-        if self.effect == Effect::Later {
-            layer.without_effect.push(name.to_owned());
-        }
         Ok(layer)
     }
 
@@ -281,7 +263,7 @@ impl Setting {
             true => Input::Element(text),
             false => Input::Argument(text),
         };
-        self.read(self.name, input)
+        self.read(input)
     }
 
     /// Reads the value of a flag that takes a path, which need not be UTF-8.
@@ -289,7 +271,7 @@ impl Setting {
     /// # Errors
     /// A bad value.
     pub(crate) fn read_path(&self, path: &Path) -> Result<Layer, Fault> {
-        self.read(self.name, Input::Path(path))
+        self.read(Input::Path(path))
     }
 }
 

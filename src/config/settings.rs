@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use super::annotations::Annotations;
 use super::approver::ApproverName;
 use super::document::DocumentUrl;
-use super::engines::Engines;
+use super::engines::{AskDefault, Engines, Order};
 use super::host_name::HostName;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
 use super::redact::AuditRedact;
 use super::resolve::Transport;
 use super::schema;
+use super::secret_text::SecretText;
 use super::setting::{
     Checked, Fallback, Field, Given, Setting, both, inbox, process, proxy, rules,
 };
@@ -25,7 +26,6 @@ use crate::approval::assurance::RequiredAssurance;
 use crate::engines::inbox::passphrase::KeyFingerprint;
 use crate::gate::{OnFailure, TimeoutAction};
 use crate::policy::Mode;
-use crate::sys::secret::Secret;
 
 /// Defines [`Layer`] and [`SETTINGS`] from the rows below.
 ///
@@ -45,8 +45,6 @@ macro_rules! settings {
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct Layer {
             $( $( $(#[doc = $doc])+ #[doc = ""] )+ pub $field: $type, )+
-            /// The keys, variables and flags that were given and have no effect yet.
-            pub without_effect: Vec<String>,
             /// Which settings it says something about.
             pub given: Given,
         }
@@ -57,7 +55,6 @@ macro_rules! settings {
             pub fn over(self, weaker: Layer) -> Layer {
                 Layer {
                     $( $field: self.$field.over(weaker.$field), )+
-                    without_effect: self.without_effect.over(weaker.without_effect),
                     given: self.given.over(weaker.given),
                 }
             }
@@ -196,21 +193,33 @@ settings! {
         /// Compare only these argument keys for `args`, comma-separated
         both("approvalDedupeArgKeys").flag(ASKING, "approval-dedupe-arg-keys", "KEYS").rare().otherwise("all");
     }
-    retryable_status_codes: Checked<Vec<Whole<100, 599>>> {
+    retryable_status_codes: Option<Vec<Whole<100, 599>>> {
         /// Send a question again after these HTTP statuses
-        both("approvalRetryableStatusCodes").later();
+        both("approvalRetryableStatusCodes").default("408,409,425,429,500,502,503,504");
     }
-    allow_insecure_http: Checked<bool> {
-        /// Allow questions over plain HTTP
-        both("approvalAllowInsecureHttp").later();
+    allow_insecure_http: Option<bool> {
+        /// Allow questions over plain HTTP beyond this machine
+        both("approvalAllowInsecureHttp");
     }
-    question_hosts: Checked<Vec<HostName>> {
-        /// Send questions only to these hosts
-        both("approvalAllowedHosts").later();
+    question_hosts: Option<Vec<HostName>> {
+        /// Send questions only to these hosts, comma-separated
+        both("approvalAllowedHosts").otherwise("any");
     }
-    question_token: Checked<Secret> {
-        /// Send this token with questions
-        both("approvalAuthToken").later().secret();
+    question_token: Option<SecretText> {
+        /// Send this bearer token with questions
+        both("approvalAuthToken").secret();
+    }
+    question_token_file: Option<PathBuf> {
+        /// Send the bearer token in this file with questions
+        both("approvalAuthTokenFile");
+    }
+    ask: Option<Order> {
+        /// Ask the engines one after another (chain) or all at once (race)
+        proxy("ask").default("chain");
+    }
+    ask_default: Option<AskDefault> {
+        /// Choose what to do if no engine can be asked: only `deny`
+        proxy("askDefault").default("deny");
     }
     config: Option<PathBuf> {
         /// Read your settings for all servers from this user configuration
@@ -316,7 +325,7 @@ impl Layer {
         for setting in SETTINGS {
             if let Fallback::Value(text) = setting.fallback {
                 // Cannot fail: a test reads every default.
-                let default = setting.read(setting.name, Input::Text(text));
+                let default = setting.read(Input::Text(text));
                 layer = layer.over(default.unwrap_or_default());
             }
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Fault, Problem};
 use super::file::parse_json;
+use super::floor::Source;
 use super::json::{Node, Object};
 use super::nearest::nearest;
 use super::pointer::Pointer;
@@ -77,9 +78,22 @@ impl UserConfig {
         Ok(config)
     }
 
-    /// Everything that it says, without the floor.
-    pub(super) fn layers(&self) -> impl Iterator<Item = &Layer> {
-        std::iter::once(&self.proxy).chain(self.servers.iter().map(|(_, layer)| layer))
+    /// Everything that it says with its place, without the floor.
+    pub(super) fn layers_at(&self) -> impl Iterator<Item = (Pointer, &Layer)> {
+        let proxy = Pointer::default().child("approvalProxy");
+        let servers = self.servers.iter().map(|(name, layer)| {
+            let at = Pointer::default().child("servers").child(name.as_str());
+            (at, layer)
+        });
+        std::iter::once((proxy, &self.proxy)).chain(servers)
+    }
+
+    /// Returns this file with a place in it.
+    pub(super) fn source(&self, at: Pointer) -> Source {
+        Source::File {
+            file: self.file.clone(),
+            at,
+        }
     }
 
     /// What `servers` says about the server called `name`, each with its place: the server's own rules first.

@@ -3,9 +3,13 @@
 //! docs/engines/command.md describes both formats. Each request gets one process. When nobody waits for its answer any
 //! more, its whole process group is killed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,10 +19,14 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::courier::{Answer, CarriedVerdict, Courier, CourierSettings};
+use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
+use super::disclosure::Disclosure;
+use super::http::{Scrub, TransportSettings};
 use super::registry::{BadOptions, EngineOption, Registration};
 use super::request;
-use crate::approval::item::{Assurance, Choice, Item};
+use super::webhook::approver_of;
+use crate::approval::item::{Assurance, Item};
+use crate::approval::render::Show;
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::transport::is_withheld;
 
@@ -30,12 +38,20 @@ pub(super) const REGISTRATION: Registration = Registration::new(
         EngineOption {
             key: "command",
             is_required: true,
+            is_secret: false,
             schema: || json!({"type": "string"}),
         },
         EngineOption {
             key: "args",
             is_required: false,
+            is_secret: false,
             schema: || json!({"type": "array", "items": {"type": "string"}}),
+        },
+        EngineOption {
+            key: "env",
+            is_required: false,
+            is_secret: false,
+            schema: || json!({"type": "object", "additionalProperties": {"type": "string"}}),
         },
     ],
     read,
@@ -56,38 +72,136 @@ const STDERR_CHECKS: usize = 50;
 const STDERR_CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// The options from the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CommandSettings {
+struct Options {
     /// The program. Without a slash, it is looked up in `PATH`.
     command: String,
     /// Its arguments.
     #[serde(default)]
     args: Vec<String>,
+    /// Variables that it gets in addition to ours. May contain secrets.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
 }
 
-fn read(options: &Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    let read = CommandSettings::deserialize(Value::Object(options.clone()));
-    let settings = read.map_err(|error| BadOptions(error.to_string()))?;
-    if settings.command.trim().is_empty() {
+/// The options, checked.
+#[derive(Clone)]
+struct CommandSettings {
+    command: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    /// The name that records carry: `command:NAME`.
+    approver: String,
+}
+
+fn read(
+    name: EngineId,
+    options: &Map<String, Value>,
+    _: &TransportSettings,
+) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
+    if let Some(env) = options.get("env") {
+        // Serde's message would quote the value.
+        let is_right = env
+            .as_object()
+            .is_some_and(|env| env.values().all(Value::is_string));
+        if !is_right {
+            let why = "`env` must be an object of strings".to_owned();
+            return Err(BadOptions(why));
+        }
+    }
+    let read = Options::deserialize(Value::Object(options.clone()));
+    let Options { command, args, env } = read.map_err(|error| BadOptions(error.to_string()))?;
+    if command.trim().is_empty() {
         return Err(BadOptions("`command` is empty".to_owned()));
     }
-    Ok(Some(Arc::new(settings)))
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+    if let Some(bad) = env.keys().find(|name| !is_name(name)) {
+        return Err(BadOptions(format!(
+            "`env`: no variable can be named {bad:?}"
+        )));
+    }
+    let texts = [&command].into_iter().chain(&args).chain(env.values());
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        return Err(BadOptions(
+            "`command`, `args` and `env` cannot contain NUL characters".to_owned(),
+        ));
+    }
+    Ok(Some(Arc::new(CommandSettings {
+        command,
+        args,
+        env,
+        approver: approver_of("command", name, None)?,
+    })))
+}
+
+impl fmt::Debug for CommandSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandSettings")
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CourierSettings for CommandSettings {
-    fn courier(&self) -> Box<dyn Courier> {
+    fn courier(&self, context: &CourierContext) -> Box<dyn Courier> {
+        let mut scrub = Scrub::default();
+        for value in self.env.values() {
+            scrub.add(value);
+        }
         Box::new(CommandCourier {
-            settings: self.clone(),
+            settings: Arc::new(Settings {
+                own: self.clone(),
+                context: context.clone(),
+                scrub,
+            }),
             running: HashMap::new(),
             threads: Arc::default(),
         })
     }
+
+    fn needs_page(&self, context: &CourierContext) -> bool {
+        context.show != Show::Full
+    }
+
+    fn test(&self, _: &CourierContext, _: Duration) -> Result<String, Failure> {
+        let found = find_program(&self.command, std::env::var_os("PATH"));
+        let found = found.ok_or_else(|| {
+            let why = format!("`{}` is not there, or not executable", self.command);
+            failure(FailureKind::Misconfigured, why)
+        })?;
+        Ok(format!(
+            "{} is there; only a question can show what it answers",
+            found.display()
+        ))
+    }
+}
+
+/// Returns the executable file that a command stands for.
+fn find_program(command: &str, path: Option<OsString>) -> Option<PathBuf> {
+    let is_program = |file: &PathBuf| {
+        let mode = file.metadata().ok().filter(|file| file.is_file());
+        mode.is_some_and(|file| file.permissions().mode() & 0o111 != 0)
+    };
+    if command.contains('/') {
+        return Some(PathBuf::from(command)).filter(is_program);
+    }
+    let path = path?;
+    let mut files = std::env::split_paths(&path).map(|folder| folder.join(command));
+    files.find(is_program)
+}
+
+/// What every program of a courier needs.
+struct Settings {
+    own: CommandSettings,
+    context: CourierContext,
+    /// Knows the values of `env`.
+    scrub: Scrub,
 }
 
 /// Runs the programs.
 struct CommandCourier {
-    settings: CommandSettings,
+    settings: Arc<Settings>,
     /// By item id.
     running: HashMap<String, Arc<Mutex<Program>>>,
     /// Counts our threads: each holds a clone. A process that a program leaves behind may keep the program's pipes
@@ -115,19 +229,16 @@ impl Courier for CommandCourier {
             let why = format!("{MAX_RUNNING} of its programs are already running");
             return answer.send(Err(failure(FailureKind::RateLimited, why)));
         }
-        let request = match request::to_json(item) {
-            Ok(request) => request,
-            Err(error) => return answer.send(Err(failure(FailureKind::Rejected, error))),
-        };
         let program = Arc::new(Mutex::new(Program::Starting));
         self.running.insert(item.id.clone(), Arc::clone(&program));
-        let settings = self.settings.clone();
+        let settings = Arc::clone(&self.settings);
+        let shown = item.clone();
         let threads = Arc::clone(&self.threads);
         // Shared, so that we can still send it if no thread starts.
         let answer = Arc::new(Mutex::new(Some(answer)));
         let answers = Arc::clone(&answer);
         let started = start_thread(&self.threads, move || {
-            if let Some(ended) = run(&settings, request, &program, &threads)
+            if let Some(ended) = run(&settings, &shown, &program, &threads)
                 && let Some(answer) = held(&answers).take()
             {
                 answer.send(ended);
@@ -164,13 +275,18 @@ fn end(program: &Mutex<Program>) {
 
 /// Runs the program to its end. Returns `None` if nobody waits for the answer any more.
 fn run(
-    settings: &CommandSettings,
-    request: String,
+    settings: &Settings,
+    item: &Item,
     program: &Mutex<Program>,
     threads: &Arc<()>,
 ) -> Option<Result<CarriedVerdict, Failure>> {
+    let (request, is_approvable) = match request_of(item, &settings.context) {
+        Ok(request) => request,
+        Err(failure) => return Some(Err(failure)),
+    };
+    let command = &settings.own.command;
     let cannot = |error: io::Error| {
-        let why = format!("`{}` cannot be started: {error}", settings.command);
+        let why = format!("`{command}` cannot be started: {error}");
         failure(FailureKind::Misconfigured, why)
     };
     let mut child = {
@@ -248,12 +364,14 @@ fn run(
         false => String::new(),
     };
     Some(match (read, status) {
-        (Ok(_), Ok(status)) if status.success() => verdict(&answer),
+        (Ok(_), Ok(status)) if status.success() => {
+            request::verdict(&answer, &settings.own.approver, is_approvable)
+        }
         (Ok(_), Ok(status)) => {
-            let stderr = stderr.trim();
+            let stderr = settings.scrub.clean(stderr.trim());
             let why = match stderr.is_empty() {
-                true => format!("`{}` ended with {status}", settings.command),
-                false => format!("`{}` ended with {status}: {stderr}", settings.command),
+                true => format!("`{command}` ended with {status}"),
+                false => format!("`{command}` ended with {status}: {stderr}"),
             };
             Err(failure(FailureKind::Rejected, why))
         }
@@ -261,55 +379,31 @@ fn run(
     })
 }
 
-fn start(settings: &CommandSettings) -> io::Result<Child> {
-    let mut command = Command::new(&settings.command);
+fn start(settings: &Settings) -> io::Result<Child> {
+    let mut command = Command::new(&settings.own.command);
     command
-        .args(&settings.args)
+        .args(&settings.own.args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
     for (name, _) in std::env::vars_os() {
-        // The proxy's own settings and secrets are not for the program.
-        if is_withheld(&name) {
+        // The proxy's own settings and secrets, and those of other engines, are not for the program.
+        if is_withheld(&name) || settings.context.withheld.contains(&name) {
             command.env_remove(name);
         }
     }
-    command.spawn()
+    command.envs(&settings.own.env).spawn()
 }
 
-/// The answer of a program.
-#[derive(Deserialize)]
-struct Verdict {
-    decision: Decision,
-    reason: Option<String>,
-    approver: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Decision {
-    Approve,
-    Deny,
-}
-
-fn verdict(answer: &[u8]) -> Result<CarriedVerdict, Failure> {
-    let read: Result<Verdict, _> = serde_json::from_slice(answer);
-    let read = read.map_err(|error| {
-        let why = match answer.trim_ascii().is_empty() {
-            true => "the program wrote no answer".to_owned(),
-            false => format!("the program's answer is invalid: {error}"),
-        };
-        failure(FailureKind::Rejected, why)
-    })?;
-    Ok(CarriedVerdict {
-        choice: match read.decision {
-            Decision::Approve => Choice::Approve,
-            Decision::Deny => Choice::Deny,
-        },
-        reason: read.reason,
-        approver: read.approver,
-    })
+/// Writes the item. Returns it, and whether the answer can be a yes.
+fn request_of(item: &Item, context: &CourierContext) -> Result<(String, bool), Failure> {
+    let rejected = |error: &dyn fmt::Display| failure(FailureKind::Rejected, error.to_string());
+    let disclosure = Disclosure::new(item, context.show, &context.redaction);
+    let disclosure = disclosure.map_err(|error| rejected(&error))?;
+    let page = context.page.of(&item.id);
+    let json = request::to_json(&disclosure, page.as_deref()).map_err(|error| rejected(&error))?;
+    Ok((json, disclosure.is_approvable()))
 }
 
 /// Returns the end of what a program writes to stderr, on one line.

@@ -3,10 +3,20 @@
 //! Every question outside of the client is stored first, so that the inbox shows it. The worker then hands it to the
 //! engine's courier and receives the verdict. If several verdicts arrive, the store accepts the first.
 
+use std::ffi::OsString;
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::callback::Callback;
+use super::http::{HttpRuntime, TransportSettings};
 use crate::approval::item::{Choice, Item};
-use crate::gate::Failure;
+use crate::approval::render::Show;
+use crate::evidence::redact::Redaction;
+use crate::gate::{EngineId, Failure};
 
 /// Carries approval requests to people, and verdicts back.
 ///
@@ -24,8 +34,85 @@ pub trait Courier: Send {
 
 /// The configuration of a courier.
 pub trait CourierSettings: Debug + Send + Sync {
-    /// Creates the courier. Does not start anything yet.
-    fn courier(&self) -> Box<dyn Courier>;
+    /// Creates the courier. Starts and connects nothing.
+    fn courier(&self, context: &CourierContext) -> Box<dyn Courier>;
+
+    /// Returns true if its cards link to the page, or if it awaits callbacks. Then the process that asks serves the
+    /// page.
+    fn needs_page(&self, context: &CourierContext) -> bool {
+        let _ = context;
+        false
+    }
+
+    /// Returns what receives POSTs to `/callback/NAME`; `None` if this engine has no such route.
+    fn callback(&self, context: &CourierContext) -> Option<Arc<dyn Callback>> {
+        let _ = context;
+        None
+    }
+
+    /// Checks whether the engine can be reached and accepts its credentials, without asking anybody. Blocks, but not
+    /// longer than `deadline`. Returns what it found as a sentence.
+    ///
+    /// # Errors
+    /// If a question would fail now.
+    fn test(&self, context: &CourierContext, deadline: Duration) -> Result<String, Failure>;
+}
+
+/// What a courier gets from its process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CourierContext {
+    /// The engine's own name.
+    pub name: EngineId,
+    /// How much of the arguments the engine may send.
+    pub show: Show,
+    /// The engine's time for one question; `None` if only the item's own limit applies.
+    pub timeout: Option<Duration>,
+    /// The settings that all engines share for sending.
+    pub transport: Arc<TransportSettings>,
+    /// What counts as a secret in arguments.
+    pub redaction: Redaction,
+    /// Variables that secret options expand. Child processes must not inherit them.
+    pub withheld: Arc<[OsString]>,
+    /// The thread and the HTTP clients that all couriers of the process share.
+    pub runtime: Arc<HttpRuntime>,
+    /// Where the items' own pages are.
+    pub page: PageLinks,
+}
+
+/// The address of the inbox's page, once it is known. All clones share it.
+#[derive(Debug, Clone)]
+pub struct PageLinks(Arc<watch::Sender<Option<String>>>);
+
+/// How long to wait for the address, if a card is useless without it.
+const PAGE_TIME: Duration = Duration::from_secs(3);
+
+impl Default for PageLinks {
+    fn default() -> PageLinks {
+        PageLinks(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl PageLinks {
+    /// Sets the address, which ends with `/`.
+    pub fn set(&self, address: String) {
+        self.0.send_replace(Some(address));
+    }
+
+    /// Returns the URL of an item's page, if it is known. Opening it requires a login.
+    #[must_use]
+    pub fn of(&self, item: &str) -> Option<String> {
+        let address = self.0.borrow();
+        let address = address.as_ref()?;
+        Some(format!("{address}item/{item}"))
+    }
+
+    /// Like [`PageLinks::of`], but waits a moment if the page is just being opened.
+    pub async fn soon(&self, item: &str) -> Option<String> {
+        let mut known = self.0.subscribe();
+        // Cannot fail: `self` holds the sender.
+        let _ = timeout(PAGE_TIME, known.wait_for(Option::is_some)).await;
+        self.of(item)
+    }
 }
 
 /// A verdict as a courier reports it.
@@ -46,9 +133,8 @@ pub struct Answer(Box<dyn FnOnce(Result<CarriedVerdict, Failure>) + Send>);
 
 impl Answer {
     /// Creates an answer that calls `deliver`, possibly on another thread.
-    pub(super) fn new(
-        deliver: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static,
-    ) -> Answer {
+    #[must_use]
+    pub fn new(deliver: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static) -> Answer {
         Answer(Box::new(deliver))
     }
 

@@ -3,10 +3,19 @@
 //! Each question is first stored as an item of the inbox; then the engine's courier carries it to people. A new engine
 //! is one file here and one line in `registry`.
 
+mod callback;
 mod command;
 mod courier;
+mod disclosure;
+#[cfg(test)]
+mod for_test;
+mod http;
 pub mod inbox;
 pub mod registry;
 mod request;
+mod standard_webhooks;
+mod webhook;
 
-pub use courier::{Answer, CarriedVerdict, Courier, CourierSettings};
+pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};
+pub use courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, PageLinks};
+pub use http::{HttpRuntime, TransportSettings};

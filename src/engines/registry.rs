@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::command;
 use super::courier::CourierSettings;
+use super::http::TransportSettings;
+use super::{command, webhook};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
-/// One engine.
+/// One type of engine.
 #[derive(Debug)]
 pub struct Registration {
-    /// Its name in the configuration and the audit log.
+    /// The word for the type, as in `"type": "webhook"`. Also the default name of an engine of this type.
     pub id: EngineId,
     /// The assurance of a verdict through this engine.
     reach: Assurance,
@@ -22,8 +23,12 @@ pub struct Registration {
     settings: ReadOptions,
 }
 
-/// Reads the options of an engine. Returns `None` if the engine needs no courier.
-type ReadOptions = fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>;
+/// Reads the options of the engine with this name. Returns `None` if the engine needs no courier.
+type ReadOptions = fn(
+    EngineId,
+    &Map<String, Value>,
+    &TransportSettings,
+) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>;
 
 /// A configuration key of one engine.
 #[derive(Debug)]
@@ -32,23 +37,27 @@ pub struct EngineOption {
     pub key: &'static str,
     /// Whether it must be set.
     pub is_required: bool,
+    /// Whether its value is a secret. Then the configuration also takes `${VAR}` in it, and the key with `File`
+    /// appended.
+    pub is_secret: bool,
     /// The JSON Schema of its value.
     pub schema: fn() -> Value,
 }
 
-/// Why the options of an engine are invalid.
+/// Why the options of an engine are invalid. Never quotes a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadOptions(pub String);
 
 /// Every engine outside of the client.
-static ENGINES: [Registration; 2] = [
+static ENGINES: [Registration; 3] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
         options: &[],
         settings: no_options,
     },
+    webhook::REGISTRATION,
     command::REGISTRATION,
 ];
 
@@ -66,13 +75,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Returns the assurance of a verdict through this engine. `is_signed` says whether the inbox requires signed verdicts.
 #[must_use]
 pub fn reach(engine: EngineId, is_signed: bool) -> Assurance {
-    match find(engine.name()) {
-        Some(registered) if registered.id == EngineId::INBOX && is_signed => {
-            Assurance::InboxPassphrase
-        }
-        Some(registered) => registered.reach,
-        None => Assurance::CallerRelayed,
-    }
+    find(engine.name()).map_or(Assurance::CallerRelayed, |registered| {
+        registered.reach(is_signed)
+    })
 }
 
 /// Returns the assurance of a verdict read from the store. What the row claims counts only if it `is_signed`, because
@@ -95,9 +100,21 @@ impl Registration {
     /// Says what is wrong with the options.
     pub fn read(
         &self,
+        name: EngineId,
         options: &Map<String, Value>,
+        transport: &TransportSettings,
     ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-        (self.settings)(options)
+        (self.settings)(name, options, transport)
+    }
+
+    /// Returns the assurance of a verdict through an engine of this type. `is_signed` says whether the inbox requires
+    /// signed verdicts.
+    #[must_use]
+    pub fn reach(&self, is_signed: bool) -> Assurance {
+        match self.id == EngineId::INBOX && is_signed {
+            true => Assurance::InboxPassphrase,
+            false => self.reach,
+        }
     }
 
     pub(super) const fn new(
@@ -116,7 +133,9 @@ impl Registration {
 }
 
 fn no_options(
+    _: EngineId,
     options: &Map<String, Value>,
+    _: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
     match options.keys().next() {
         None => Ok(None),

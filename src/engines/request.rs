@@ -1,18 +1,53 @@
-//! Writes an approval request as JSON, for engines that pass it to programs and services.
+//! Writes an item as JSON for programs and services, and reads their answers. Both are those of an MCP elicitation.
+//!
+//! docs/engines/webhook.md and docs/engines/command.md describe the format.
 
+use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::approval::item::Item;
+use super::courier::CarriedVerdict;
+use super::disclosure::Disclosure;
+use crate::approval::item::Choice;
+use crate::approval::prompt::MAX_MESSAGE;
+use crate::approval::render::{Card, Markup, ShownCall, card};
+use crate::gate::{Failure, FailureKind};
+use crate::mcp::elicit::{self, Fault, SCHEMA};
+use crate::mcp::json::{Value, raw_member, write_string};
 
-/// The version of the format. It changes when a reader could misread another version.
+/// The version of `request`. It changes when a reader could misread another version.
 const VERSION: u32 = 1;
+
+/// The schema if the answer cannot be a yes.
+const DENIAL_SCHEMA: &str = concat!(
+    r#"{"type":"object","properties":{"approved":{"type":"boolean","const":false,"title":"Approve","#,
+    r#""description":"Not all of the call is shown here, so only the approval inbox can approve it."},"#,
+    r#""reason":{"type":"string","title":"Reason","#,
+    r#""description":"Optional. Sent with your answer and kept in the audit log."}},"#,
+    r#""required":["approved"]}"#,
+);
+
+/// What is said if the message is too long for the whole call.
+const CUT: &str = "Not everything is shown in this text.";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    mode: &'a str,
+    message: &'a str,
+    #[serde(rename = "requestedSchema")]
+    requested_schema: &'a RawValue,
+    request: Request<'a>,
+}
 
 #[derive(Serialize)]
 struct Request<'a> {
     version: u32,
     /// The id of the item, also in the inbox.
     id: &'a str,
+    /// The digest of the call, as in the audit log.
+    call: String,
+    /// SHA-256 of everything that a person is shown, in hexadecimal.
+    fingerprint: String,
     server: &'a str,
     tool: &'a str,
     title: Option<&'a str>,
@@ -20,45 +55,177 @@ struct Request<'a> {
     /// `high`, `medium`, `low` or `unknown`.
     risk: &'a str,
     /// Why the policy asks about this call.
-    why: &'a str,
+    rule: &'a str,
     question: &'a str,
     hints: &'a str,
-    /// The call's name, its arguments as the client wrote them, and its other parameters.
-    call: &'a RawValue,
-    /// SHA-256 of the call, in hexadecimal.
-    digest: &'a str,
+    /// How much of the call is here: `full`, `redacted` or `summary`.
+    shown: &'a str,
+    /// Whether the answer can be a yes.
+    approvable: bool,
+    /// As the client wrote them, including numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a RawValue>,
+    /// The call's other parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a RawValue>,
     /// The client's name for itself. Not verified.
     client: Option<&'a str>,
     client_title: Option<&'a str>,
-    /// Milliseconds since 1970, UTC.
-    asked_ms: i64,
-    expires_ms: Option<i64>,
-    /// SHA-256 of everything above that a person is shown, in hexadecimal.
-    fingerprint: String,
+    /// The item's page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<&'a str>,
+    asked: String,
+    expires: Option<String>,
 }
 
-/// Returns the item as one line of JSON, without the newline.
+/// Returns the item as one line of JSON, without the newline. `page` is the URL of its page.
 ///
 /// # Errors
 /// If its call is not JSON.
-pub(super) fn to_json(item: &Item) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Request {
-        version: VERSION,
-        id: &item.id,
-        server: &item.server,
-        tool: &item.tool,
-        title: item.title.as_deref(),
-        description: item.description.as_deref(),
-        risk: item.risk.as_str(),
-        why: &item.why,
-        question: &item.question,
-        hints: &item.hints,
-        call: serde_json::from_str(&item.call)?,
-        digest: &item.digest,
-        client: item.client.as_deref(),
-        client_title: item.client_title.as_deref(),
-        asked_ms: item.asked_ms,
-        expires_ms: item.expires_ms,
-        fingerprint: item.fingerprint(),
+pub(super) fn to_json(
+    disclosure: &Disclosure<'_>,
+    page: Option<&str>,
+) -> Result<String, serde_json::Error> {
+    let (item, call) = (disclosure.item(), disclosure.call());
+    let invalid = <serde_json::Error as serde::de::Error>::custom::<&str>;
+    let look = Card {
+        markup: Markup::Plain,
+        max: MAX_MESSAGE,
+        call,
+        cut_notice: CUT,
+    };
+    let message = card(item, &look).map_err(|_| invalid("the call is not JSON"))?;
+    let (text, shown) = match call {
+        ShownCall::Whole => (item.call.as_str(), "full"),
+        ShownCall::Redacted(text) => (text, "redacted"),
+        ShownCall::Hidden => ("{}", "summary"),
+    };
+    let parameters = parameters(text).map(RawValue::from_string).transpose()?;
+    serde_json::to_string(&Document {
+        mode: "form",
+        message: &message.text,
+        requested_schema: serde_json::from_str(match disclosure.is_approvable() {
+            true => SCHEMA,
+            false => DENIAL_SCHEMA,
+        })?,
+        request: Request {
+            version: VERSION,
+            id: &item.id,
+            call: format!("sha256:{}", item.digest),
+            fingerprint: disclosure.fingerprint(),
+            server: &item.server,
+            tool: &item.tool,
+            title: item.title.as_deref(),
+            description: item.description.as_deref(),
+            risk: item.risk.as_str(),
+            rule: &item.why,
+            question: &item.question,
+            hints: &item.hints,
+            shown,
+            approvable: disclosure.is_approvable(),
+            arguments: raw_member(text, &["arguments"])
+                .map(serde_json::from_str)
+                .transpose()?,
+            parameters: parameters.as_deref(),
+            client: item.client.as_deref(),
+            client_title: item.client_title.as_deref(),
+            page,
+            asked: moment(item.asked_ms),
+            expires: item.expires_ms.map(moment),
+        },
     })
 }
+
+/// Returns the parameters of a call besides its name and arguments, as a JSON object; `None` if there are none.
+fn parameters(call: &str) -> Option<String> {
+    let call = Value::parse(call).ok()?;
+    let mut out = String::new();
+    for (key, value) in call.members() {
+        if key.is("name") || key.is("arguments") {
+            continue;
+        }
+        out.push(if out.is_empty() { '{' } else { ',' });
+        write_string(&key.decode(), &mut out);
+        out.push(':');
+        value.write_canonical(&mut out);
+    }
+    (!out.is_empty()).then(|| out + "}")
+}
+
+/// Returns a time as in RFC 3339, UTC.
+fn moment(unix_ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Why a text is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BadAnswer {
+    /// There is nothing in it.
+    Empty,
+    /// Not JSON, or with something after it.
+    NotJson,
+    /// JSON, but neither yes nor no.
+    Unclear(Fault),
+}
+
+impl BadAnswer {
+    /// Returns the text for people.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            BadAnswer::Empty => "the answer is empty",
+            BadAnswer::NotJson => "the answer is not one JSON object",
+            BadAnswer::Unclear(fault) => fault.as_str(),
+        }
+    }
+}
+
+/// Reads an answer: `{"action": …, "content": {"approved": …, "reason": …}}`.
+///
+/// INVARIANT 3: only `accept` with `approved` exactly `true` is a yes.
+pub(super) fn read_answer(text: &[u8], approver: &str) -> Result<CarriedVerdict, BadAnswer> {
+    let text = std::str::from_utf8(text).map_err(|_| BadAnswer::NotJson)?;
+    if text.trim().is_empty() {
+        return Err(BadAnswer::Empty);
+    }
+    // Checks the whole grammar, also of what we do not read.
+    serde_json::from_str::<&RawValue>(text).map_err(|_| BadAnswer::NotJson)?;
+    let (choice, reason) = match elicit::read_answer(Some(text), None) {
+        elicit::Answer::Approved { reason } => (Choice::Approve, reason),
+        elicit::Answer::Refused { reason, .. } => (Choice::Deny, reason),
+        elicit::Answer::Invalid(fault) => return Err(BadAnswer::Unclear(fault)),
+        elicit::Answer::Failed { .. } => return Err(BadAnswer::Unclear(Fault::Unreadable)),
+    };
+    Ok(CarriedVerdict {
+        choice,
+        reason,
+        approver: Some(approver.to_owned()),
+    })
+}
+
+/// Why a yes does not count.
+pub(super) const NOT_SHOWN: &str =
+    "it approved a call that it was not shown whole; only the approval inbox can approve that";
+
+/// Reads an answer to a request that said whether it is approvable.
+///
+/// # Errors
+/// [`FailureKind::Rejected`] if it is no answer, or a yes although that was not possible.
+pub(super) fn verdict(
+    text: &[u8],
+    approver: &str,
+    is_approvable: bool,
+) -> Result<CarriedVerdict, Failure> {
+    let rejected = |why: &str| Failure {
+        kind: FailureKind::Rejected,
+        why: why.to_owned(),
+    };
+    let verdict = read_answer(text, approver).map_err(|bad| rejected(bad.as_str()))?;
+    match verdict.choice == Choice::Approve && !is_approvable {
+        true => Err(rejected(NOT_SHOWN)),
+        false => Ok(verdict),
+    }
+}
+
+#[cfg(test)]
+mod tests;

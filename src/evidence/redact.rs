@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use self::names::Verdict;
 use self::strings::IsSecret;
 use crate::approval::display::is_invisible;
-use crate::mcp::json::{Text, Value, write_string};
+use crate::mcp::json::{JsonError, Text, Value, write_string};
 
 /// Maximum length of a string that is kept whole, in characters.
 pub const MAX_STRING: usize = 500;
@@ -81,6 +81,12 @@ impl Redaction {
         }
     }
 
+    /// Returns true if the value under this name is a secret, whatever it is.
+    #[must_use]
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.judge(name) == Verdict::Secret
+    }
+
     /// Appends a value as JSON without secrets. Strings longer than [`MAX_STRING`] characters are shortened and get
     /// their length and digest. If the value exceeds [`MAX_ARGS`] bytes, its last elements and members are replaced by
     /// a note.
@@ -92,6 +98,19 @@ impl Redaction {
             false => Written::Whole,
             true => Written::Part,
         }
+    }
+
+    /// Returns a JSON text with its secrets replaced and nothing shortened; `None` if there are none in it.
+    ///
+    /// # Errors
+    /// If the text is not JSON.
+    pub fn whole(&self, text: &str) -> Result<Option<String>, JsonError> {
+        let value = Value::parse(text)?;
+        let mut out = String::with_capacity(text.len());
+        let mut writer = Writer::new(self, StringDigest::Sha256, usize::MAX, &mut out);
+        writer.shortens = false;
+        writer.value(&value);
+        Ok(writer.has_hidden.then_some(out))
     }
 
     /// Replaces the secrets in a text.
@@ -173,8 +192,8 @@ impl Redaction {
         }
         let value = Value::parse(text).ok()?;
         let mut out = String::new();
-        // Strings of this size are kept, so nothing is left out.
         let mut writer = Writer::new(self, StringDigest::Sha256, usize::MAX, &mut out);
+        writer.shortens = false;
         writer.nested = nested - 1;
         writer.value(&value);
         writer.has_hidden.then_some(out)
@@ -219,6 +238,8 @@ struct Writer<'w> {
     end: usize,
     /// Whether something did not fit, so that the rest is left out.
     is_full: bool,
+    /// Whether long strings and numbers are shortened.
+    shortens: bool,
     /// Whether a secret was replaced.
     has_hidden: bool,
     /// How many more levels of JSON inside strings are parsed.
@@ -238,6 +259,7 @@ impl<'w> Writer<'w> {
             out,
             end,
             is_full: false,
+            shortens: true,
             has_hidden: false,
             nested: MAX_NESTED,
         }
@@ -247,19 +269,27 @@ impl<'w> Writer<'w> {
         match value {
             Value::Null => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
-            Value::Number(token) if token.len() > MAX_STRING => {
+            Value::Number(token) if self.shortens && token.len() > MAX_STRING => {
                 let token = shortened(token, token.len(), &self.digest.of(token));
                 write_plain(&token, self.out);
             }
             Value::Number(token) => self.out.push_str(token),
             Value::String(text) => {
                 let text = text.decode();
-                let shown = self.redaction.shown(&text, self.digest, self.nested);
+                let shown = self.shown(&text, self.nested);
                 self.has_hidden |= matches!(&shown, Cow::Owned(shown) if *shown != text);
                 write_plain(&shown, self.out);
             }
             Value::Array(items) => self.array(items),
             Value::Object(members) => self.object(members),
+        }
+    }
+
+    /// Returns a string without secrets.
+    fn shown<'t>(&self, text: &'t str, nested: u8) -> Cow<'t, str> {
+        match self.shortens {
+            true => self.redaction.shown(text, self.digest, nested),
+            false => self.redaction.hide(text, false, nested),
         }
     }
 
@@ -344,7 +374,7 @@ impl<'w> Writer<'w> {
         if key.len() < SHORTEST_SECRET {
             return write_plain(key, self.out);
         }
-        let shown = self.redaction.shown(key, self.digest, 0);
+        let shown = self.shown(key, 0);
         if !shown.contains(REDACTED) {
             return write_plain(&shown, self.out);
         }

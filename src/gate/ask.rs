@@ -58,8 +58,14 @@ pub(super) struct Ask {
     pub(super) round: QuestionKind,
     /// How many more yeses are needed, including the current question's.
     yeses_needed: u32,
-    /// The index of the current engine in the operator's list.
+    /// The index, in the operator's list, of the engine that was asked last or that brought the last yes.
     engine: usize,
+    /// The engines that were asked this question.
+    asked: Vec<AskedEngine>,
+    /// Since when engines join by their `after`; `None` if none joins any more.
+    began: Option<Duration>,
+    /// When the next engine joins, or the time at one of them is up.
+    engines_at: Option<Duration>,
     prompt: PromptState,
     item: Option<Item>,
     /// When to act if the client is still silent: the first time, list the question in the inbox too; the second time,
@@ -113,12 +119,39 @@ impl Delivery {
     }
 }
 
-/// The question in the inbox.
+/// An engine that was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AskedEngine {
+    /// Its index in the operator's list.
+    at: usize,
+    /// When a person's time here is up.
+    until: Option<Duration>,
+    state: AskedState,
+}
+
+/// What became of the question at one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AskedState {
+    /// A person has time to answer.
+    Open,
+    /// The time is up. A verdict that an out-of-band engine brings later counts for as long as the question is open.
+    TimedOut,
+    /// It brings no verdict.
+    Failed,
+}
+
+/// The question as a row of the store, which all out-of-band engines share. The first verdict about it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
     id: String,
     /// Whether a verdict about it still counts.
     is_open: bool,
+    /// Until when the store accepts a verdict.
+    until: Option<Duration>,
+    /// The item in whose place it came. A verdict about that one may be on its way.
+    replaces: Option<String>,
+    /// Whether the inbox was asked to show it.
+    is_in_inbox: bool,
     /// Whether a browser may be opened for it.
     opens_browser: bool,
     /// Whether an earlier session parked it, so that its verdict may be old.
@@ -197,8 +230,11 @@ pub(super) enum Event {
     },
     /// A person decided about the item, through this engine.
     Decided { engine: EngineId, verdict: Verdict },
-    /// The engine that has the item failed to bring a verdict.
-    EngineFailed(Failure),
+    /// An engine failed to bring a verdict about the item; without one, the item itself is lost.
+    EngineFailed {
+        engine: Option<EngineId>,
+        failure: Failure,
+    },
     /// The item has a page.
     HasPage(String),
     /// The same call arrived: a second one, one that brings the state, or one made again.
@@ -225,7 +261,7 @@ pub(super) struct Arrival {
 
 /// Why a question is withdrawn when its call is no longer asked about.
 const GONE: &str = "the call is no longer waiting";
-/// The most effects that one event may have.
+/// The most effects that one event may have, apart from one for each engine.
 const MOST_EFFECTS: usize = 6;
 
 /// Something to do for a question. Effects are carried out in order.
@@ -241,9 +277,12 @@ pub(super) enum Effect {
     AskEngine {
         engine: EngineId,
         item: String,
+        replaces: Option<String>,
         until: Option<Duration>,
         opens_browser: bool,
     },
+    /// Hand the item, which others show already, to this engine too.
+    JoinEngine { engine: EngineId, item: String },
     /// Open a browser for the item: the client is silent.
     OpenBrowser { item: String },
     /// Withdraw the prompt.
@@ -310,6 +349,12 @@ impl StepContext<'_> {
         self.settings.channels.get(at).copied()
     }
 
+    /// Returns the position of an engine in the operator's list.
+    fn position(&self, engine: Engine) -> Option<usize> {
+        let mut channels = self.settings.channels.iter();
+        channels.position(|channel| channel.engine == engine)
+    }
+
     /// Returns when a person's time at an engine is up, if it starts now.
     fn time_at(&self, channel: Channel) -> Option<Duration> {
         let timeout = match channel.patience {
@@ -347,6 +392,9 @@ impl Ask {
             },
             yeses_needed: if twice { 2 } else { 1 },
             engine: 0,
+            asked: Vec::new(),
+            began: None,
+            engines_at: None,
             prompt: PromptState::Closed,
             item: None,
             silent_at: None,
@@ -366,6 +414,9 @@ impl Ask {
     fn split_off(&self, call: HeldKey) -> Ask {
         Ask {
             claim: Claim::Calls(vec![call]),
+            asked: Vec::new(),
+            began: None,
+            engines_at: None,
             prompt: PromptState::Closed,
             item: None,
             silent_at: None,
@@ -406,6 +457,9 @@ impl Ask {
         self.item = Some(Item {
             id: item,
             is_open: true,
+            until: Some(until),
+            replaces: None,
+            is_in_inbox: true,
             opens_browser: false,
             is_resumed: true,
         });
@@ -480,9 +534,12 @@ impl Ask {
     pub(super) fn state_expires(&self, settings: &Settings, now: Duration) -> Duration {
         let longest = now.saturating_add(LONGEST);
         let asks_in_client = self.prompt != PromptState::Closed;
-        let channel = settings.channels.get(self.engine);
+        let mut channels = settings.channels.iter();
+        let channel = channels.find(|channel| channel.engine == Engine::Elicitation);
         let falls_back = channel.is_some_and(|asked| asked.on_timeout == OnFailure::Fallback);
-        match asks_in_client && falls_back && self.next_out_of_band(settings).is_some() {
+        // Those behind the client.
+        let has_others = channels.next().is_some();
+        match asks_in_client && falls_back && has_others {
             true => longest,
             false => self.deadline.unwrap_or(longest).min(longest),
         }
@@ -512,6 +569,12 @@ impl Ask {
         Some(&item.id)
     }
 
+    /// Returns the item in whose place its open item came.
+    pub(super) fn replaced_item(&self) -> Option<&str> {
+        let item = self.item.as_ref().filter(|item| item.is_open)?;
+        item.replaces.as_deref()
+    }
+
     /// Returns true if a prompt has not been fully written to the client.
     pub(super) fn is_queued(&self) -> bool {
         matches!(
@@ -534,7 +597,8 @@ impl Ask {
             Claim::Calls(_) | Claim::State(_) | Claim::Nobody => None,
         };
         let silent = self.silent_at.filter(|_| self.is_asked_by_prompt());
-        let times = [self.deadline, pause, parked, silent];
+        let engines = self.engines_at.filter(|_| parked.is_none());
+        let times = [self.deadline, pause, parked, silent, engines];
         times.into_iter().flatten().min()
     }
 
@@ -557,7 +621,9 @@ impl Ask {
         match event {
             Event::Begin => {
                 if self.is_new() {
+                    self.began = Some(context.now);
                     self.put_from(self.engine, None, context);
+                    self.join_due(context);
                 }
             }
             Event::Approved(approval) => self.approve(approval, context),
@@ -573,14 +639,19 @@ impl Ask {
             }
             Event::Sent { nonce, call, asked } => self.sent(nonce, call, asked, context),
             Event::Decided { engine, verdict } => self.decided(engine, verdict, context),
-            Event::EngineFailed(failure) => self.item_failed(failure, context),
+            Event::EngineFailed { engine, failure } => self.item_failed(engine, failure, context),
             Event::HasPage(url) => self.has_page(url, context),
             Event::CallArrived(arrival) => self.call_arrived(arrival, context),
             Event::CallLeft { call, may_park } => self.call_left(call, may_park, context),
             Event::Tick => self.tick(context),
             Event::Ended(failed) => self.ended(failed, context),
         }
-        debug_assert!(context.out.len() <= MOST_EFFECTS, "{:?}", context.out);
+        self.engines_at = self.next_engine_time(context);
+        debug_assert!(
+            context.out.len() <= MOST_EFFECTS + context.settings.channels.len(),
+            "{:?}",
+            context.out
+        );
         std::mem::take(&mut context.out)
     }
 

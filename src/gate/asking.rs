@@ -281,11 +281,18 @@ impl Gate {
             Effect::AskEngine {
                 engine,
                 item,
+                replaces,
                 until,
                 opens_browser,
             } => {
-                self.put_item(key, (engine, item), until, opens_browser, now);
+                if let Some(replaced) = &replaces {
+                    self.end_invitation(replaced);
+                }
+                self.put_item(key, (engine, item), replaces, (until, opens_browser), now);
                 self.prepare_to_mark(key, now);
+            }
+            Effect::JoinEngine { engine, item } => {
+                self.put(Output::ToEngine(ToEngine::Join { engine, item }));
             }
             Effect::OpenBrowser { item } => {
                 self.put(Output::ToEngine(ToEngine::OpenBrowser { item }));

@@ -56,6 +56,7 @@ struct Entry {
 struct FoundBy {
     prompt: Option<RequestId>,
     item: Option<String>,
+    replaced: Option<String>,
     nonce: Option<Arc<str>>,
     time: Option<Duration>,
     parked: Option<Duration>,
@@ -132,7 +133,7 @@ impl Asks {
         self.index.by_prompt.get(id).copied()
     }
 
-    /// Returns the question whose open item this is.
+    /// Returns the question whose open item this is, or in whose place that came.
     pub(super) fn of_item(&self, item: &str) -> Option<AskKey> {
         self.index.by_item.get(item).copied()
     }
@@ -213,6 +214,11 @@ impl Index {
     fn replace(&mut self, key: AskKey, before: &FoundBy, now: &FoundBy) {
         replace(&mut self.by_prompt, &before.prompt, &now.prompt, key);
         replace(&mut self.by_item, &before.item, &now.item, key);
+        replace(&mut self.by_item, &before.replaced, &now.replaced, key);
+        // One item may have become the replaced one.
+        if let Some(item) = &now.replaced {
+            self.by_item.insert(item.clone(), key);
+        }
         replace(&mut self.by_nonce, &before.nonce, &now.nonce, key);
         if before.time != now.time {
             let place = |times: &[_], time| times.binary_search(&(time, key));
@@ -242,6 +248,7 @@ impl FoundBy {
         FoundBy {
             prompt: ask.prompt_id().cloned(),
             item: ask.open_item().map(str::to_owned),
+            replaced: ask.replaced_item().map(str::to_owned),
             nonce: ask.answered_call().map(|(nonce, _)| Arc::clone(nonce)),
             time: ask.next_time(),
             parked: ask.next_time().filter(|_| ask.is_parked()),
@@ -252,6 +259,7 @@ impl FoundBy {
     fn is_of(&self, ask: &Ask) -> bool {
         self.prompt.as_ref() == ask.prompt_id()
             && self.item.as_deref() == ask.open_item()
+            && self.replaced.as_deref() == ask.replaced_item()
             && self.nonce.as_ref() == ask.answered_call().map(|(nonce, _)| nonce)
             && self.time == ask.next_time()
             && self.parked == ask.next_time().filter(|_| ask.is_parked())

@@ -26,7 +26,8 @@ impl Gate {
                 let is_parked = |key: &AskKey| self.asks.get(*key).is_some_and(Ask::is_parked);
                 if let Some(key) = key.filter(is_parked) {
                     self.close_item(item, Closed::Withdrawn);
-                    self.step(key, Event::EngineFailed(Failure::unreachable(why)), now);
+                    let (engine, failure) = (None, Failure::unreachable(why));
+                    self.step(key, Event::EngineFailed { engine, failure }, now);
                 }
             }
             FromEngine::Verdict {
@@ -35,6 +36,7 @@ impl Gate {
                 verdict,
             } => {
                 self.end_invitation(&item);
+                self.failing.retain(|failing| *failing != engine);
                 match self.asks.of_item(&item) {
                     Some(key) => self.decided(key, (engine, item), verdict, now),
                     None => self.warn("a verdict came too late and was ignored".into()),
@@ -51,10 +53,18 @@ impl Gate {
                 }
             }
             FromEngine::Resume(message) => self.resumption(message, now),
-            FromEngine::Failed { item, failure } => {
-                self.end_invitation(&item);
+            FromEngine::Failed {
+                engine,
+                item,
+                failure,
+            } => {
+                if let Some(engine) = engine {
+                    self.engine_failed(engine, &failure, now);
+                } else {
+                    self.end_invitation(&item);
+                }
                 if let Some(key) = self.asks.of_item(&item) {
-                    self.step(key, Event::EngineFailed(failure), now);
+                    self.step(key, Event::EngineFailed { engine, failure }, now);
                 }
             }
         }
@@ -83,10 +93,36 @@ impl Gate {
             self.record_disregarded(&item, &verdict, why, now);
             self.close_item(item, Closed::Withdrawn);
             let failure = Failure::unreachable(format!("a verdict was found, but {why}"));
-            return self.step(key, Event::EngineFailed(failure), now);
+            let engine = None;
+            return self.step(key, Event::EngineFailed { engine, failure }, now);
+        }
+        // It is about the item in whose place another one came just now.
+        let open = self.asks.get(key).and_then(Ask::open_item);
+        if let Some(open) = open.filter(|open| *open != item).map(str::to_owned) {
+            self.close_item(open, Closed::Withdrawn);
         }
         self.asks.set_verdict_age(key, age);
         self.step(key, Event::Decided { engine, verdict }, now);
+    }
+
+    /// Reports an engine's failure to the operator: each one in the audit log, and on stderr once until it brings a
+    /// verdict again.
+    fn engine_failed(&mut self, engine: EngineId, failure: &Failure, now: Now) {
+        let members = [
+            ("engine", engine.name()),
+            ("kind", failure.kind.name()),
+            ("reason", &failure.why),
+        ];
+        self.record_event(now, "engine_failed", &members);
+        if !self.failing.contains(&engine) {
+            self.failing.push(engine);
+            self.warn(format!(
+                "the engine `{}` {}: {}",
+                engine.name(),
+                failure.kind.as_str(),
+                failure.why
+            ));
+        }
     }
 
     fn record_disregarded(&mut self, item: &str, verdict: &Verdict, why: &str, now: Now) {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::evidence::record::Outcome;
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::{ElicitationFormat, Revision};
@@ -73,6 +74,21 @@ pub(super) enum CannotAsk {
     Anonymous,
     /// The operator configured no usable engine.
     NoChannel,
+}
+
+impl CannotAsk {
+    /// Returns how the record calls the end of a call that cannot be asked about.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            CannotAsk::NoChannel => Outcome::Error,
+            CannotAsk::NoCapability
+            | CannotAsk::Unanswered
+            | CannotAsk::NoHandshake
+            | CannotAsk::Revision(_)
+            | CannotAsk::ClientGone
+            | CannotAsk::Anonymous => Outcome::Denied,
+        }
+    }
 }
 
 impl Handshake {

@@ -14,13 +14,14 @@ use crate::approval::item::{Choice, Closed, Item, Verdict};
 use crate::approval::request::ApprovalRequest;
 
 impl Gate {
-    /// Hands a question to an engine as `item`. Verdicts count until `until`.
+    /// Hands a question to an engine as `item`, in the place of another one if there was one. Verdicts count until
+    /// `until`.
     pub(super) fn put_item(
         &mut self,
         key: AskKey,
         (engine, item): (EngineId, String),
-        until: Option<Duration>,
-        opens_browser: bool,
+        replaces: Option<String>,
+        (until, opens_browser): (Option<Duration>, bool),
         now: Now,
     ) {
         let answered = self.asks.get(key).and_then(|ask| ask.answered_call());
@@ -31,6 +32,7 @@ impl Gate {
             self.put(Output::ToEngine(ToEngine::Ask {
                 engine,
                 item,
+                replaces,
                 opens_browser,
             }));
         }

@@ -74,8 +74,18 @@ pub enum ToEngine {
         engine: EngineId,
         /// What is shown of it.
         item: Box<Item>,
+        /// The open item in whose place it comes. Either that one is withdrawn, or somebody has decided about it: then
+        /// its verdict follows, and nothing is asked.
+        replaces: Option<String>,
         /// Whether a browser may open for it. It may not while the client also shows a prompt.
         opens_browser: bool,
+    },
+    /// Also let this engine show an item that others show already.
+    Join {
+        /// The engine.
+        engine: EngineId,
+        /// The item's id.
+        item: String,
     },
     /// A browser may now open for this item: the client that also shows a prompt has been silent for long.
     OpenBrowser {
@@ -216,6 +226,17 @@ impl Failure {
 }
 
 impl FailureKind {
+    /// Returns the word for the audit log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::Unreachable => "unreachable",
+            FailureKind::Rejected => "rejected",
+            FailureKind::Misconfigured => "misconfigured",
+            FailureKind::RateLimited => "rate-limited",
+        }
+    }
+
     /// Returns the text for the log, to follow the engine's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -255,8 +276,10 @@ pub enum FromEngine {
         /// The page's URL. Opening it requires a login.
         url: String,
     },
-    /// The engine failed to bring a verdict about an item.
+    /// There will be no verdict about an item from an engine.
     Failed {
+        /// The engine that failed; `None` if the item itself is lost, for all engines.
+        engine: Option<EngineId>,
         /// The item's id.
         item: String,
         /// Why.

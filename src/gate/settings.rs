@@ -2,13 +2,14 @@
 //!
 //! Plain data, filled in by `config`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::cache::DedupeField;
 use crate::approval::item::Assurance;
 use crate::evidence::redact::Redaction;
+use crate::policy::Risk;
 
 /// What to do when a prompt is not answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +62,24 @@ impl EngineId {
         EngineId(name)
     }
 
+    /// Returns the id of the engine that the configuration calls `name`. Equal names are equal ids.
+    ///
+    /// Each name is kept for the life of the process, so that an id can be copied. A configuration has few.
+    #[must_use]
+    pub fn named(name: &str) -> EngineId {
+        static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+        if name == EngineId::INBOX.0 {
+            return EngineId::INBOX;
+        }
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.iter().find(|known| **known == name) {
+            return EngineId(known);
+        }
+        let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+        names.push(name);
+        EngineId(name)
+    }
+
     /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -91,6 +110,11 @@ pub struct Channel {
     pub on_timeout: OnFailure,
     /// What to do when the engine fails.
     pub on_transport_error: OnFailure,
+    /// How long after the question was first asked this engine is asked, too. `None`: only when the one before it has
+    /// failed or timed out.
+    pub after: Option<Duration>,
+    /// The lowest risk that this engine is asked about; [`Risk::Unknown`] counts as medium.
+    pub min_risk: Risk,
 }
 
 impl Channel {
@@ -107,7 +131,20 @@ impl Channel {
             patience: Patience::Default,
             on_timeout: OnFailure::Deny,
             on_transport_error: OnFailure::Fallback,
+            after: None,
+            min_risk: Risk::Low,
         }
+    }
+
+    /// Returns true if this engine is asked about calls of this risk.
+    #[must_use]
+    pub fn asks_about(&self, risk: Risk) -> bool {
+        let rank = |risk| match risk {
+            Risk::Low => 0,
+            Risk::Medium | Risk::Unknown => 1,
+            Risk::High => 2,
+        };
+        rank(risk) >= rank(self.min_risk)
     }
 }
 

@@ -19,7 +19,7 @@ use super::items::HistoryRate;
 use super::output::{Output, Payload};
 use super::permit::Permitted;
 use super::resume_lookups::{ResumeLookups, Roots};
-use super::settings::Settings;
+use super::settings::{EngineId, Settings};
 use super::upstream_rounds::UpstreamRounds;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
@@ -117,6 +117,8 @@ pub struct Gate {
     /// Reused memory for the effects of a step.
     pub(super) effects: Vec<Effect>,
     /// What the newest decision record said.
+    /// The engines whose failure was reported on stderr, and that have brought no verdict since.
+    pub(super) failing: Vec<EngineId>,
     pub(super) outcome_text: OutcomeText,
     /// Memory of written lines, to reuse.
     pub(super) line_memory: Vec<String>,
@@ -175,6 +177,7 @@ impl Gate {
             closing: false,
             outputs: VecDeque::new(),
             effects: Vec::new(),
+            failing: Vec::new(),
             outcome_text: OutcomeText::default(),
             line_memory: Vec::new(),
         }

@@ -193,7 +193,7 @@ pub fn read_consent(result: Option<&str>) -> Consent {
 }
 
 /// The JSON schema of the form; the same for every prompt.
-const SCHEMA: &str = concat!(
+pub const SCHEMA: &str = concat!(
     r#"{"type":"object","properties":{"approved":{"type":"boolean","title":"Approve","#,
     r#""description":"Yes: run the call as shown. No: refuse it."},"#,
     r#""reason":{"type":"string","title":"Reason","#,

@@ -41,8 +41,9 @@ impl EnginePort {
     /// Sends a message to the engines. If they cannot take it and the gate waits for an answer,
     /// answers in their place.
     pub(super) fn send(&self, message: ToEngine) {
-        let item = match &message {
-            ToEngine::Ask { item, .. } => Some(item.id.clone()),
+        let asked = match &message {
+            ToEngine::Ask { item, .. } => Some((None, item.id.clone())),
+            ToEngine::Join { engine, item } => Some((Some(*engine), item.clone())),
             ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
@@ -52,6 +53,7 @@ impl EnginePort {
         let fallback = match &message {
             ToEngine::Resume(resume) => nothing_to_resume(resume),
             ToEngine::Ask { .. }
+            | ToEngine::Join { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
@@ -61,10 +63,14 @@ impl EnginePort {
             return;
         };
         // Sending cannot fail: the receiver is ours.
-        if let Some(item) = item {
+        if let Some((engine, item)) = asked {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");
             let failure = Failure::unreachable(why);
-            let _ = self.answers.send(FromEngine::Failed { item, failure });
+            let _ = self.answers.send(FromEngine::Failed {
+                engine,
+                item,
+                failure,
+            });
         } else if let Some(answer) = fallback {
             tracing::warn!("the approval inbox cannot be used to resume an approval: {why}");
             let _ = self.answers.send(FromEngine::Resume(answer));

@@ -82,6 +82,8 @@ pub struct Program<'a> {
     pub args: &'a [OsString],
     /// Variables to set in addition to the inherited ones.
     pub env: &'a BTreeMap<String, String>,
+    /// Variables of ours that it must not inherit, in addition to those that [`is_withheld`] names.
+    pub withheld: &'a [OsString],
     /// Where to run it; the proxy's own working directory if `None`.
     pub cwd: Option<&'a Path>,
 }
@@ -208,7 +210,7 @@ impl Child {
             .process_group(0)
             .kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
-            if is_withheld(&name) {
+            if is_withheld(&name) || program.withheld.contains(&name) {
                 command.env_remove(name);
             }
         }
@@ -393,6 +395,7 @@ mod tests {
                 command: command.as_ref(),
                 args: &[],
                 env: &env,
+                withheld: &[],
                 cwd: None,
             })
         };

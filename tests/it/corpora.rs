@@ -46,3 +46,8 @@ fn no_session_of_the_corpus_lets_a_call_through() {
 fn the_corpus_of_configs_loads_sanely_or_not_at_all() {
     runs("config", harness::config::check);
 }
+
+#[test]
+fn no_callback_of_the_corpus_counts_without_the_secret_or_is_read_in_two_ways() {
+    runs("callback", harness::callback::check);
+}

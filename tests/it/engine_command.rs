@@ -14,7 +14,7 @@ fn asking(script: &str, change: impl FnOnce(&mut Value)) -> Session {
 
 #[test]
 fn a_program_approves_and_the_record_has_its_assurance() {
-    let script = r#"echo '{"decision":"approve","reason":"change 12","approver":"Ann"}'"#;
+    let script = r#"echo '{"action":"accept","content":{"approved":true,"reason":"change 12"}}'"#;
     let mut session = asking(script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     session.expect_ran(call);
@@ -24,7 +24,7 @@ fn a_program_approves_and_the_record_has_its_assurance() {
         ("engine", json!("command")),
         ("assurance", json!("shared-secret")),
         ("reason", json!("change 12")),
-        ("approver", json!("Ann")),
+        ("approver", json!("command:command")),
         ("approver_verified", json!(false)),
     ] {
         assert_eq!(line[key], value, "{key}: {line}");
@@ -42,7 +42,10 @@ fn a_program_approves_and_the_record_has_its_assurance() {
 
 #[test]
 fn a_program_can_deny() {
-    let mut session = asking(r#"echo '{"decision":"deny","reason":"not today"}'"#, |_| ());
+    let mut session = asking(
+        r#"echo '{"action":"accept","content":{"approved":false,"reason":"not today"}}'"#,
+        |_| (),
+    );
     let call = session.call("wipe", json!({"n": 1}));
     assert!(session.refusal(call).contains("not today"));
     assert_eq!(session.decision("wipe")["decision"], "denied");
@@ -140,7 +143,7 @@ fn the_first_verdict_counts_and_the_program_is_ended() {
 #[test]
 fn a_call_that_needs_more_assurance_is_not_put_to_a_program() {
     let test = ProxyTest::with_inbox().section(json!({
-        "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"decision\":\"approve\"}'"]}],
+        "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"action\":\"accept\",\"content\":{\"approved\":true}}'"]}],
         "requireAssurance": "inbox-session",
     }));
     let mut session = test.start_without_elicitation();
@@ -163,8 +166,8 @@ fn an_invalid_config_of_the_engine_stops_the_start() {
         ),
         (
             json!({"type": "command", "command": "sh", "shell": true}),
-            PLACE,
-            "unknown field `shell`",
+            "/approvalProxy/engines/0/shell",
+            "unknown key",
         ),
         (
             json!({"type": "inbox", "command": "sh"}),

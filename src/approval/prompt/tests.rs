@@ -9,7 +9,7 @@ use super::*;
 use crate::approval::digest::CallDigest;
 use crate::approval::request::QuestionKind;
 use crate::mcp::json::write_string;
-use crate::mcp::tool::KeptCall;
+use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 use crate::policy::{Reason, Risk};
 
 fn request(params: &str) -> ApprovalRequest {

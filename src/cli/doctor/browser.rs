@@ -71,6 +71,8 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::report::Level;
     use super::*;
 
@@ -88,6 +90,7 @@ mod tests {
             browser: browser.map(Into::into),
             has_display,
             open_folder: None,
+            callbacks: Arc::default(),
         };
         let found = judge(&page, &inbox, |program| there.contains(&program));
         assert_eq!(found.level == Level::Ok, found.fix.is_none());

@@ -493,7 +493,12 @@ fn an_engine_that_a_project_only_names_is_the_users() {
             .with_project(r#""engines": ["command"]"#, "")
             .load()
             .unwrap();
-        assert_eq!(found.couriers.len(), 1);
+        let couriers = found
+            .engines
+            .list
+            .iter()
+            .filter(|engine| engine.courier.is_some());
+        assert_eq!(couriers.count(), 1);
     }
     let nobody = World::new()
         .with_project(r#""engines": ["command"]"#, "")
@@ -568,7 +573,7 @@ fn a_configuration_that_a_flag_chooses_defines_no_engine() {
             .with_project(r#""engines": ["command"]"#, "");
         let path = world.path("project/evil.json");
         let error = world.with_flag("config", &path).load();
-        let error = error.map(|found| found.couriers).expect_err(&evil);
+        let error = error.map(|found| found.engines).expect_err(&evil);
         for words in says {
             assert!(error.contains(words), "{words}: {error}");
         }
@@ -595,7 +600,7 @@ fn an_engine_that_a_floor_defines_is_the_one_of_the_floor() {
     ] {
         let world = World::new().with_file("etc/config.json", &floor);
         let found = world.with_user(&user).load().unwrap();
-        let couriers = format!("{:?}", found.couriers);
+        let couriers = format!("{:?}", found.engines);
         assert!(couriers.contains("/admins"), "{user}: {couriers}");
         let is_raised = found.warnings.iter().any(|it| it.contains("`engines`"));
         assert_eq!(
@@ -779,9 +784,8 @@ proptest! {
                 prop_assert!(found.rules.deny.contains(&pattern.clone().into_string()));
             }
             if let Some(allowed) = &floor.engines {
-                let allowed = allowed.clone().into_channels(None, None);
-                for channel in &found.settings.channels {
-                    prop_assert!(allowed.iter().any(|other| other.engine == channel.engine));
+                for engine in &found.engines.list {
+                    prop_assert!(allowed.has(engine.kind));
                 }
             }
         }

@@ -385,31 +385,6 @@ fn parking_without_the_inbox_causes_a_warning() {
 }
 
 #[test]
-fn a_setting_without_effect_yet_causes_one_warning() {
-    let mut flags = flags();
-    flags.layer.without_effect = vec!["--port".to_owned()];
-    let json = config(
-        r#""approvalAllowedHosts":[]"#,
-        r#""approvalAllowedHosts":[]"#,
-    );
-    let variables = [
-        ("APPROVAL_APPROVAL_AUTH_TOKEN", "hunter2"),
-        ("APPROVAL_MOD", "all"),
-    ];
-    let warnings = resolved(flags, &json, &variables).unwrap().warnings;
-    let names = [
-        "--port",
-        "APPROVAL_APPROVAL_AUTH_TOKEN",
-        "approvalAllowedHosts",
-    ];
-    let message = names
-        .map(|name| format!("`{name}` has no effect yet: it is for engines that do not exist yet"));
-    assert_eq!(warnings[..3], message);
-    assert!(warnings[3].starts_with("environment variable `APPROVAL_MOD` is unknown"));
-    assert_eq!(warnings.len(), 4);
-}
-
-#[test]
 fn warnings_about_the_file_are_kept() {
     let json = r#"{"command":"a","approvalMode":"never"}"#;
     assert_eq!(resolved(flags(), json, &[]).unwrap().warnings.len(), 1);

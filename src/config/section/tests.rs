@@ -26,13 +26,6 @@ fn patterns() -> Vec<Pattern> {
     Vec::from_text("get_user, read_*").unwrap()
 }
 
-fn is_unread(key: &str) -> Layer {
-    Layer {
-        without_effect: vec![key.to_owned()],
-        ..Layer::default()
-    }
-}
-
 const BAD_LISTS: &[&str] = &[r#""a""#, "1", "null", "[1]", r#"[""]"#, r#"["[a"]"#];
 const BAD_SECONDS: &[&str] = &["-1", "1e300", r#""5""#, "null", "true", "[]"];
 const BAD_WORDS: &[&str] = &[r#""ask""#, "true", "null", "1"];
@@ -41,7 +34,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 36] = [
+pub(in crate::config) const SAMPLES: [Sample; 39] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -63,8 +56,8 @@ pub(in crate::config) const SAMPLES: [Sample; 36] = [
     Sample { key: "approvalRetryInitialBackoffSeconds", json: "0.1", layer: || Layer { retry_initial_backoff: value("0.1"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalRetryMaxBackoffSeconds", json: "9", layer: || Layer { retry_max_backoff: value("9"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalRetryBackoffMultiplier", json: "1.5", layer: || Layer { retry_multiplier: value("1.5"), ..Layer::default() }, bad: &["0.5", "-2", "1e300", r#""2""#] },
-    Sample { key: "approvalRetryableStatusCodes", json: "[408,503]", layer: || is_unread("approvalRetryableStatusCodes"), bad: &["408", "[99]", "[600]", "[408.5]", r#"["408"]"#] },
-    Sample { key: "engines", json: r#"["inbox"]"#, layer: || Layer { engines: value("inbox"), ..Layer::default() }, bad: &["[]", r#"["fax"]"#, r#""inbox""#, r#"[{"type":"inbox","x":1}]"#] },
+    Sample { key: "approvalRetryableStatusCodes", json: "[408,503]", layer: || Layer { retryable_status_codes: value("408,503"), ..Layer::default() }, bad: &["408", "[99]", "[600]", "[408.5]", r#"["408"]"#] },
+    Sample { key: "engines", json: r#"["inbox"]"#, layer: || Layer { engines: value("inbox"), ..Layer::default() }, bad: &["[]", r#""inbox""#, r#"[{"type":"inbox","x":1}]"#] },
     Sample { key: "requireAssurance", json: r#""inbox-session""#, layer: || Layer { require_assurance: value("inbox-session"), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || Layer { on_timeout: Some(OnFailure::Fallback), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
     Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || Layer { on_transport_error: Some(OnFailure::Deny), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
@@ -72,9 +65,12 @@ pub(in crate::config) const SAMPLES: [Sample; 36] = [
     Sample { key: "approvalInstantDeclineMs", json: "0", layer: || Layer { instant_decline_ms: value("0"), ..Layer::default() }, bad: &["-1", "0.5", "10001", r#""5""#, "null", "true", "[]"] },
     Sample { key: "approvalAlsoInboxAfter", json: "2.5", layer: || Layer { also_inbox_after: value("2.5"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalDenyMemorySeconds", json: "60", layer: || Layer { deny_memory: value("60"), ..Layer::default() }, bad: BAD_SECONDS },
-    Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || is_unread("approvalAllowInsecureHttp"), bad: BAD_SWITCHES },
-    Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || is_unread("approvalAllowedHosts"), bad: &[r#""a""#, r#"["http://a"]"#] },
-    Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },
+    Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || Layer { allow_insecure_http: Some(false), ..Layer::default() }, bad: BAD_SWITCHES },
+    Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || Layer { question_hosts: value("example.com"), ..Layer::default() }, bad: &[r#""a""#, r#"["http://a"]"#] },
+    Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || Layer { question_token: value("abc"), ..Layer::default() }, bad: &["1", r#""""#, r#""a b""#] },
+    Sample { key: "approvalAuthTokenFile", json: r#""/run/token""#, layer: || Layer { question_token_file: Some(PathBuf::from("/run/token")), ..Layer::default() }, bad: &["1", r#""""#] },
+    Sample { key: "ask", json: r#""race""#, layer: || Layer { ask: value("race"), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "askDefault", json: r#""deny""#, layer: || Layer { ask_default: value("deny"), ..Layer::default() }, bad: &[r#""approve""#, "true", r#""ask""#] },
     Sample { key: "approvalDedupeKeyFields", json: r#"["tool","risk"]"#, layer: || Layer { dedupe_fields: value("tool,risk"), ..Layer::default() }, bad: &["[]", r#"["tools"]"#, r#""tool""#] },
     Sample { key: "approvalDedupeArgKeys", json: r#"["id"]"#, layer: || Layer { dedupe_arg_keys: Some(vec!["id".to_owned()]), ..Layer::default() }, bad: BAD_TEXT_LISTS },
     Sample { key: "auditRedact", json: r#"{"names":["id"],"patterns":["a+"]}"#, layer: || Layer { audit_redact: value(r#"{"names":["id"],"patterns":["a+"]}"#).unwrap(), ..Layer::default() }, bad: &["[]", r#""a""#, r#"{"names":"a"}"#, r#"{"patterns":["("]}"#, r#"{"name":[]}"#] },

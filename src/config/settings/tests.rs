@@ -5,7 +5,7 @@ pub(in crate::config) mod documents;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::setting::{Effect, Place};
+use crate::config::setting::Place;
 
 // contract.md, "Configuration": "Each key belongs to `approvalRules` (per server), to
 // `approvalProxy` (global), or to both".
@@ -24,7 +24,7 @@ fn every_key_of_the_contract_has_its_place() {
     );
     assert_eq!(
         of(Place::Proxy),
-        "dryRun defaultTimeout defaultTimeoutAction inboxKey auditLog clientIdMetadataUrl"
+        "dryRun defaultTimeout defaultTimeoutAction ask askDefault inboxKey auditLog clientIdMetadataUrl"
     );
     assert_eq!(
         of(Place::Both),
@@ -34,7 +34,7 @@ fn every_key_of_the_contract_has_its_place() {
          approvalRetryInitialBackoffSeconds approvalRetryMaxBackoffSeconds \
          approvalRetryBackoffMultiplier approvalDedupeKeyFields approvalDedupeArgKeys \
          approvalRetryableStatusCodes approvalAllowInsecureHttp approvalAllowedHosts \
-         approvalAuthToken auditRedact",
+         approvalAuthToken approvalAuthTokenFile auditRedact",
     );
 }
 
@@ -83,7 +83,7 @@ fn every_key_has_a_variable_and_no_name_is_used_twice() {
 fn every_default_can_be_read() {
     for setting in SETTINGS {
         if let Fallback::Value(text) = setting.fallback {
-            let read = setting.read(setting.name, Input::Text(text));
+            let read = setting.read(Input::Text(text));
             assert_ne!(read.unwrap(), Layer::default(), "{}", setting.name);
         }
     }
@@ -93,7 +93,7 @@ fn every_default_can_be_read() {
 fn of_two_names_for_a_value_the_first_in_the_table_wins_within_a_source() {
     let read = |name: &str, text| {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
-        setting.unwrap().read(name, Input::Text(text)).unwrap()
+        setting.unwrap().read(Input::Text(text)).unwrap()
     };
     let timeout = read("timeout", "1");
     let both = timeout.clone().over(read("defaultTimeout", "2"));

@@ -1,51 +1,30 @@
 //! Real programs.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::RecvTimeoutError;
 
 use serde_json::json;
 
 use super::*;
-use crate::policy::Risk;
-
-/// Much longer than anything that a test waits for.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn item(id: &str) -> Item {
-    Item {
-        id: id.to_owned(),
-        server: "db".to_owned(),
-        tool: "drop_table".to_owned(),
-        risk: Risk::High,
-        why: "it destroys".to_owned(),
-        question: "Allow this tool call?".to_owned(),
-        title: Some("Drop".to_owned()),
-        description: None,
-        hints: String::new(),
-        call: r#"{"name":"drop_table","arguments":{"n":1.50,"t":"a\nb"}}"#.to_owned(),
-        digest: "0".repeat(64),
-        client: Some("c 1".to_owned()),
-        client_title: None,
-        asked_ms: 5,
-        expires_ms: Some(9),
-    }
-}
+use crate::approval::item::Choice;
+use crate::engines::for_test::{DEADLINE, Results, carry, context, eventually, item};
 
 fn courier(program: &str) -> Box<dyn Courier> {
     let options = json!({"command": "sh", "args": ["-c", program]});
-    let settings = read(options.as_object().unwrap()).unwrap().unwrap();
-    settings.courier()
+    courier_with(&options, &context("command"))
 }
 
-type Results = Receiver<Result<CarriedVerdict, Failure>>;
+fn courier_with(options: &Value, context: &CourierContext) -> Box<dyn Courier> {
+    settings(options).unwrap().courier(context)
+}
 
-fn carry(courier: &mut dyn Courier, item: &Item) -> Results {
-    let (sender, results) = channel();
-    let answer = Answer::new(move |answer| {
-        // The test may have ended already.
-        let _ = sender.send(answer);
-    });
-    courier.carry(item, answer);
-    results
+fn settings(options: &Value) -> Result<Arc<dyn CourierSettings>, BadOptions> {
+    let options = options.as_object().unwrap();
+    let read = read(
+        EngineId::new("command"),
+        options,
+        &TransportSettings::default(),
+    );
+    read.map(Option::unwrap)
 }
 
 fn result(program: &str) -> Result<CarriedVerdict, Failure> {
@@ -64,7 +43,7 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("request");
     let program = format!(
-        r#"cat > '{}'; echo '{{"decision":"approve","reason":"it is mine","approver":"Ann"}}'"#,
+        r#"cat > '{}'; echo '{{"action":"accept","content":{{"approved":true,"reason":"it is mine"}}}}'"#,
         file.display()
     );
     let verdict = result(&program).unwrap();
@@ -73,7 +52,7 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
         CarriedVerdict {
             choice: Choice::Approve,
             reason: Some("it is mine".to_owned()),
-            approver: Some("Ann".to_owned()),
+            approver: Some("command:command".to_owned()),
         }
     );
     let text = std::fs::read_to_string(file).unwrap();
@@ -86,18 +65,17 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
         text.contains(r#""arguments":{"n":1.50,"t":"a\nb"}"#),
         "{text}"
     );
-    let request: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        (&request["version"], &request["id"]),
-        (&json!(1), &json!("1"))
-    );
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["mode"], "form");
+    let request = &document["request"];
+    assert_eq!(request["id"], json!(item("1").id));
     assert_eq!(
         (&request["tool"], &request["risk"]),
         (&json!("drop_table"), &json!("high"))
     );
     assert_eq!(request["fingerprint"], json!(item("1").fingerprint()));
 
-    let verdict = result(r#"echo '{"decision":"deny"}'"#).unwrap();
+    let verdict = result(r#"echo '{"action":"decline"}'"#).unwrap();
     assert_eq!((verdict.choice, verdict.reason), (Choice::Deny, None));
 }
 
@@ -111,23 +89,28 @@ fn an_invalid_answer_is_not_an_approval() {
         "null",
         "[]",
         "{}",
-        r#"{"decision":true}"#,
-        r#"{"decision":"Approve"}"#,
-        r#"{"decision":"approved"}"#,
-        r#"{"decision":["approve"]}"#,
-        r#"{"decision":"deny","decision":"approve"}"#,
-        r#"{"decision":"approve"} {"decision":"deny"}"#,
-        r#"{"decision":"approve","reason":5}"#,
-        r#"{"decision":"approve""#,
+        r#"{"decision":"approve"}"#,
+        r#"{"action":"accept"}"#,
+        r#"{"action":"accept","approved":true}"#,
+        r#"{"action":"accept","content":{"approved":"true"}}"#,
+        r#"{"action":"accept","content":{"approved":1}}"#,
+        r#"{"action":"approve","content":{"approved":true}}"#,
+        r#"{"action":"decline","action":"accept","content":{"approved":true}}"#,
+        r#"{"action":"accept","content":{"approved":false,"approved":true}}"#,
+        r#"{"action":"accept","content":{"approved":true}} {"action":"decline"}"#,
+        r#"{"action":"accept","content":{"approved":true}}{"action":"accept","content":{"approved":true}}"#,
+        r#"{"action":"accept","content":{"approved":true}"#,
     ] {
         let (kind, _) = kind(&format!("printf '%s' '{answer}'"));
         assert_eq!(kind, FailureKind::Rejected, "{answer}");
     }
     // A program that fails has not approved anything, whatever it wrote before.
-    let (failed, why) = kind(r#"echo '{"decision":"approve"}'; echo 'no route' >&2; exit 3"#);
+    let (failed, why) = kind(
+        r#"echo '{"action":"accept","content":{"approved":true}}'; echo 'no route' >&2; exit 3"#,
+    );
     assert_eq!(failed, FailureKind::Rejected);
     assert!(why.contains("exit status: 3: no route"), "{why}");
-    let (failed, _) = kind(r#"echo '{"decision":"approve"}'; kill -9 $$"#);
+    let (failed, _) = kind(r#"echo '{"action":"accept","content":{"approved":true}}'; kill -9 $$"#);
     assert_eq!(failed, FailureKind::Rejected);
     let (failed, why) = kind("yes");
     assert_eq!(failed, FailureKind::Rejected);
@@ -137,8 +120,7 @@ fn an_invalid_answer_is_not_an_approval() {
 #[test]
 fn a_missing_program_is_a_configuration_error() {
     let options = json!({"command": "/no/such/program"});
-    let settings = read(options.as_object().unwrap()).unwrap().unwrap();
-    let mut courier = settings.courier();
+    let mut courier = courier_with(&options, &context("command"));
     let results = carry(&mut *courier, &item("1"));
     let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::Misconfigured);
@@ -158,7 +140,7 @@ fn a_program_may_answer_without_reading() {
         ),
         ..item("1")
     };
-    let mut courier = courier(r#"echo '{"decision":"deny"}'"#);
+    let mut courier = courier(r#"echo '{"action":"decline"}'"#);
     let results = carry(&mut *courier, &large);
     assert!(results.recv_timeout(DEADLINE).unwrap().is_ok());
 }
@@ -171,16 +153,6 @@ fn waiting(dir: &tempfile::TempDir) -> (String, std::path::PathBuf) {
         file.display()
     );
     (program, file)
-}
-
-fn eventually(mut is_so: impl FnMut() -> bool) {
-    const CHECK_EVERY: Duration = Duration::from_millis(5);
-    let checks = DEADLINE.as_millis() / CHECK_EVERY.as_millis();
-    let is_so = (0..checks).any(|_| {
-        thread::sleep(CHECK_EVERY);
-        is_so()
-    });
-    assert!(is_so);
 }
 
 #[test]
@@ -200,7 +172,7 @@ fn a_withdrawn_program_is_killed_with_its_children() {
             drop(courier);
         } else {
             courier.withdraw("another");
-            courier.withdraw("1");
+            courier.withdraw(&item("1").id);
         }
         // It sends no answer, not even a failure.
         assert_eq!(
@@ -216,12 +188,12 @@ fn a_withdrawn_program_is_killed_with_its_children() {
 fn the_number_of_running_programs_is_bounded() {
     let mut courier = courier("sleep 1000");
     let running: Vec<Results> = (0..MAX_RUNNING)
-        .map(|n| carry(&mut *courier, &item(&n.to_string())))
+        .map(|n| carry(&mut *courier, &item(&format!("{n}x"))))
         .collect();
     let results = carry(&mut *courier, &item("more"));
     let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::RateLimited);
-    courier.withdraw("0");
+    courier.withdraw(&item("0x").id);
     let ended = running[0].recv_timeout(DEADLINE);
     assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
     let results = carry(&mut *courier, &item("more"));
@@ -239,14 +211,14 @@ fn processes_left_behind_cannot_use_up_threads() {
     let program = format!("setsid sleep 20 & touch '{}'; wait", file.display());
     let mut courier = courier(&program);
     let is_refused = (0..10 * MAX_RUNNING).any(|n| {
-        let id = n.to_string();
-        let results = carry(&mut *courier, &item(&id));
+        let item = item(&format!("{n}x"));
+        let results = carry(&mut *courier, &item);
         if let Ok(answer) = results.recv_timeout(Duration::ZERO) {
             return answer.unwrap_err().kind == FailureKind::RateLimited;
         }
         eventually(|| file.exists());
         std::fs::remove_file(&file).unwrap();
-        courier.withdraw(&id);
+        courier.withdraw(&item.id);
         false
     });
     assert!(is_refused);
@@ -254,9 +226,95 @@ fn processes_left_behind_cannot_use_up_threads() {
 
 #[test]
 fn options_are_checked_when_they_are_read() {
-    let bad = |options: Value| read(options.as_object().unwrap()).unwrap_err().to_string();
+    let bad = |options: Value| settings(&options).unwrap_err().to_string();
     assert!(bad(json!({})).contains("missing field `command`"));
     assert!(bad(json!({"command": " "})).contains("empty"));
     assert!(bad(json!({"command": "x", "arg": []})).contains("unknown field `arg`"));
     assert!(bad(json!({"command": 5})).contains("string"));
+    for env in [json!({"A": 5371}), json!(["5371"]), json!("5371")] {
+        let error = bad(json!({"command": "x", "env": env}));
+        assert!(
+            error.contains("`env`") && !error.contains("5371"),
+            "{error}"
+        );
+    }
+    assert!(bad(json!({"command": "x", "env": {"A=B": "s"}})).contains("A=B"));
+    assert!(bad(json!({"command": "x", "args": ["a\0b"]})).contains("NUL"));
+}
+
+#[test]
+fn a_program_gets_its_own_variables_and_none_that_hold_secrets() {
+    // PATH is there in every test.
+    let withheld = CourierContext {
+        withheld: Arc::new(["CARGO_MANIFEST_DIR".into()]),
+        ..context("command")
+    };
+    let script = r#"printf '{"action":"decline","content":{"reason":"%s %s %s"}}' "$TEAM" "${CARGO_MANIFEST_DIR-gone}" "${APPROVAL_X-gone}""#;
+    let options = json!({"command": "sh", "args": ["-c", script], "env": {"TEAM": "blue"}});
+    let reason = |context| {
+        let mut courier = courier_with(&options, &context);
+        let results = carry(&mut *courier, &item("1"));
+        let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+        verdict.reason.unwrap()
+    };
+    assert_eq!(reason(withheld), "blue gone gone");
+    assert!(!reason(context("command")).contains("blue gone"));
+}
+
+#[test]
+fn the_end_of_stderr_shows_no_value_of_env() {
+    let options = json!({
+        "command": "sh",
+        "args": ["-c", r#"echo "curl: bad token $TOKEN" >&2; exit 1"#],
+        "env": {"TOKEN": "PAGERSECRET-77"},
+    });
+    let read = settings(&options).unwrap();
+    let mut courier = read.courier(&context("command"));
+    let results = carry(&mut *courier, &item("1"));
+    let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
+    assert!(failure.why.contains("curl: bad token"), "{}", failure.why);
+    let shown = format!("{} {read:?}", failure.why);
+    assert!(!shown.contains("PAGERSECRET"), "{shown}");
+}
+
+#[test]
+fn what_is_not_shown_whole_can_only_be_denied() {
+    let item = Item {
+        call: r#"{"name":"x","arguments":{"password":"hunter2-XK"}}"#.to_owned(),
+        ..item("1")
+    };
+    let redacted = CourierContext {
+        show: Show::Redacted,
+        ..context("command")
+    };
+    let script = |answer: &str| {
+        let script = format!("grep -q hunter2 && exit 9; echo '{answer}'");
+        json!({"command": "sh", "args": ["-c", script]})
+    };
+    let yes = script(r#"{"action":"accept","content":{"approved":true}}"#);
+    let mut courier = courier_with(&yes, &redacted);
+    let results = carry(&mut *courier, &item);
+    let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
+    assert!(failure.why.contains("not shown whole"), "{}", failure.why);
+    let mut courier = courier_with(&script(r#"{"action":"decline"}"#), &redacted);
+    let results = carry(&mut *courier, &item);
+    let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(verdict.choice, Choice::Deny);
+}
+
+#[test]
+fn a_test_finds_the_program_and_does_not_run_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, ran) = (dir.path().join("ask"), dir.path().join("ran"));
+    std::fs::write(&program, format!("#!/bin/sh\ntouch '{}'\n", ran.display())).unwrap();
+    let test = || {
+        let settings = settings(&json!({"command": program.to_str()})).unwrap();
+        settings.test(&context("command"), DEADLINE)
+    };
+    assert_eq!(test().unwrap_err().kind, FailureKind::Misconfigured);
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(test().unwrap().contains("is there"));
+    assert!(!ran.exists());
+    let on_path = settings(&json!({"command": "sh"})).unwrap();
+    assert!(on_path.test(&context("command"), DEADLINE).is_ok());
 }

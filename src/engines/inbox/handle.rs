@@ -19,7 +19,8 @@ use super::page_server::PageServerSettings;
 use super::passphrase::PublicKey;
 use super::queue::{Jobs, queue};
 use super::store;
-use super::worker::{ConfiguredCouriers, Couriers, Unrecorded, Worker};
+pub use super::worker::ConfiguredCourier;
+use super::worker::{Couriers, Unrecorded, Worker};
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::OutOfBandEngines;
@@ -43,7 +44,7 @@ pub struct WorkerSettings {
     /// Where to print the page's address.
     pub stderr: Stderr,
     /// The couriers of engines other than the inbox.
-    pub couriers: ConfiguredCouriers,
+    pub couriers: Vec<ConfiguredCourier>,
     /// Says which values are secret, so that the history does not keep them.
     pub redaction: Redaction,
     /// The user and the server. If `None`, we cannot identify them, so no parked item outlives its session.
@@ -97,7 +98,8 @@ impl Job {
                 let description = request.description.as_ref();
                 ENTRY + request.call.bytes() + description.map_or(0, String::len)
             }
-            ToEngine::OpenBrowser { .. }
+            ToEngine::Join { .. }
+            | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
             | ToEngine::Resume(
@@ -239,6 +241,8 @@ impl OutOfBandEngines for InboxHandle {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
                 },
+                // The items of a process that has none are lost.
+                ToEngine::Join { .. } => return Err("no question was asked in it".to_owned()),
                 ToEngine::OpenBrowser { .. }
                 | ToEngine::Park { .. }
                 | ToEngine::Close { .. }
@@ -262,6 +266,7 @@ impl OutOfBandEngines for InboxHandle {
                 false => return Ok(()),
             },
             message @ (ToEngine::Ask { .. }
+            | ToEngine::Join { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }

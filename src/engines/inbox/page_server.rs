@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_
 use super::passphrase::{self, PassphraseError, PublicKey};
 use super::store::{self, Logins, Store, StoreError, Token};
 use crate::approval::item::Verdict;
+use crate::engines::Callbacks;
 use crate::evidence::redact::Redaction;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::open_in_browser;
@@ -57,6 +59,8 @@ pub struct PageServerSettings {
     pub has_display: bool,
     /// A folder where browsers can read a file, if they cannot in the inbox's folder.
     pub open_folder: Option<PathBuf>,
+    /// Checks the callbacks of the engines that take any.
+    pub callbacks: Arc<Callbacks>,
 }
 
 /// One process's part in serving the page.
@@ -169,11 +173,17 @@ impl PageServer {
         Ok(is_new.then(|| address(port)))
     }
 
+    /// Returns the address of the page, which ends with `/`; `None` while its port is not known.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.announced.map(address)
+    }
+
     /// Returns the URL of an item's page; `None` while the page's port is not known.
     #[must_use]
     pub fn url_of(&self, item: &str) -> Option<String> {
-        self.announced
-            .map(|port| format!("{}item/{item}", address(port)))
+        self.address()
+            .map(|address| format!("{address}item/{item}"))
     }
 
     /// Returns the port of the page. Serves the page if no other process does.
@@ -247,6 +257,7 @@ impl PageServer {
                 secret: self.secret,
                 instance: random_seed().map_err(io::Error::other)?,
                 passphrase: has_passphrase.then(|| Box::new(signer) as _),
+                callbacks: Arc::clone(&self.settings.callbacks),
             },
         );
         let runtime = tokio::runtime::Builder::new_current_thread()

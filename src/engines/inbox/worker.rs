@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub(super) use self::couriers::{ConfiguredCouriers, Couriers};
+pub use self::couriers::ConfiguredCourier;
+pub(super) use self::couriers::Couriers;
 use self::resuming::ResumedItem;
 use super::handle::{Job, WorkerSettings, held};
 use super::page_server::PageServer;
@@ -121,8 +122,8 @@ pub(super) struct OpenInbox {
 }
 
 pub(super) struct Waiting {
-    /// The engine that shows it to people.
-    engine: EngineId,
+    /// The engines that show it to people.
+    engines: Vec<EngineId>,
     /// What a signature must cover: the item as it was asked, whatever the store shows.
     fingerprint: String,
     /// Whether its session knows the URL of its page.
@@ -130,6 +131,13 @@ pub(super) struct Waiting {
     /// Whether we may open a browser for it.
     opens_browser: bool,
     answers: UnboundedSender<FromEngine>,
+}
+
+impl Waiting {
+    /// Whether the inbox was asked to show it.
+    fn is_in_inbox(&self) -> bool {
+        self.engines.contains(&EngineId::INBOX)
+    }
 }
 
 impl Worker {
@@ -221,8 +229,14 @@ impl Worker {
             ToEngine::Ask {
                 engine,
                 item,
+                replaces,
                 opens_browser,
-            } => self.ask(engine, &item, opens_browser, answers),
+            } => {
+                if replaces.is_none_or(|replaced| self.withdraw(&replaced)) {
+                    self.ask(engine, &item, opens_browser, answers);
+                }
+            }
+            ToEngine::Join { engine, item } => self.join(engine, &item, &answers),
             ToEngine::OpenBrowser { item } => {
                 let is_first = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
@@ -309,7 +323,7 @@ impl Worker {
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
-                    engine,
+                    engines: vec![engine],
                     fingerprint: item.fingerprint(),
                     is_listed: false,
                     opens_browser,
@@ -317,7 +331,7 @@ impl Worker {
                 };
                 let is_first = opens_browser && !self.may_open_browser();
                 self.waiting.insert(item.id.clone(), waiting);
-                if is_first {
+                if is_first || self.couriers.need_page(engine) {
                     self.maintain_soon();
                 }
                 self.carry(engine, item);
@@ -328,12 +342,87 @@ impl Worker {
                 let item = item.id.clone();
                 let failure = Failure::unreachable(why);
                 // The session may have ended.
-                let _ = answers.send(FromEngine::Failed { item, failure });
+                let _ = answers.send(FromEngine::Failed {
+                    engine: None,
+                    item,
+                    failure,
+                });
                 if !matches!(error.kind, ErrorKind::Locked | ErrorKind::Full) {
                     self.fail_all(&error);
                 }
             }
         }
+    }
+
+    /// Withdraws an item because another one comes in its place. Returns false if somebody has decided about it: its
+    /// verdict is delivered in a moment.
+    fn withdraw(&mut self, item: &str) -> bool {
+        let now_ms = self.clock.now().unix_ms;
+        let Some(inbox) = &mut self.inbox else {
+            return true;
+        };
+        inbox.needs_scrub = true;
+        let withdrawn = inbox.store.requests.withdraw(item, now_ms);
+        let is_decided = match withdrawn {
+            Ok(true) => false,
+            Ok(false) => {
+                let found = inbox.store.requests.find(item);
+                let state = found.ok().flatten().map(|entry| entry.state);
+                matches!(state, Some(State::Decided(_))) && self.waiting.contains_key(item)
+            }
+            Err(error) => {
+                // Nobody waits for it any more, and it expires by itself.
+                tracing::warn!(
+                    "cannot withdraw an item of the inbox: {}",
+                    with_causes(&error)
+                );
+                false
+            }
+        };
+        if is_decided {
+            inbox.may_have_verdicts = true;
+            return false;
+        }
+        self.couriers.withdraw(item);
+        self.waiting.remove(item);
+        self.resumed.remove(item);
+        true
+    }
+
+    /// Lets one more engine show an item that waits.
+    fn join(&mut self, engine: EngineId, item: &str, answers: &UnboundedSender<FromEngine>) {
+        let Some(inbox) = self.inbox.as_mut() else {
+            return;
+        };
+        let Some(waiting) = self.waiting.get_mut(item) else {
+            // It was decided or lost, which its session learns in a moment.
+            return;
+        };
+        if !waiting.engines.contains(&engine) {
+            waiting.engines.push(engine);
+        }
+        if engine == EngineId::INBOX {
+            return self.maintain_soon();
+        }
+        if self.couriers.need_page(engine) {
+            inbox.maintained = None;
+        }
+        let failure = match inbox.store.requests.find(item) {
+            // What it shows is what was asked: the verdict is about this.
+            Ok(Some(entry)) if entry.item.fingerprint() == waiting.fingerprint => {
+                return self.carry(engine, &entry.item);
+            }
+            Ok(Some(_)) if inbox.may_have_verdicts => return,
+            Ok(_) => Failure::unreachable("the item is no longer in the store"),
+            Err(error) => Failure::unreachable(with_causes(&error)),
+        };
+        let (engine, item) = (Some(engine), item.to_owned());
+        // The session may have ended.
+        let _ = answers.send(FromEngine::Failed {
+            engine,
+            item,
+            failure,
+        });
     }
 
     fn close(&mut self, item: &str, how: Closed) {
@@ -506,7 +595,7 @@ impl Worker {
         let unlisted = self
             .waiting
             .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_listed && waiting.engine == EngineId::INBOX);
+            .filter(|(_, waiting)| !waiting.is_listed && waiting.is_in_inbox());
         for (item, waiting) in unlisted {
             let Some(url) = inbox.page_server.url_of(item) else {
                 return;
@@ -528,7 +617,11 @@ impl Worker {
             let why = why.clone();
             let failure = Failure::unreachable(why);
             self.couriers.withdraw(&item);
-            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
+            let _ = waiting.answers.send(FromEngine::Failed {
+                engine: None,
+                item,
+                failure,
+            });
         }
         self.resumed.clear();
         // The next question opens it again.
@@ -564,9 +657,13 @@ impl Worker {
             return;
         };
         let mut wrong = None;
-        // Items of other engines need no page.
-        let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
-        let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_for_inbox);
+        // Items of engines that do not link to the page need none.
+        let couriers = &self.couriers;
+        let is_on_page = |waiting: &Waiting| {
+            let mut engines = waiting.engines.iter();
+            engines.any(|engine| *engine == EngineId::INBOX || couriers.need_page(*engine))
+        };
+        let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_on_page);
         let maintained = match needs_page {
             true => inbox
                 .page_server
@@ -576,6 +673,9 @@ impl Worker {
         if !needs_page {
             // The page was not checked, so an old warning still holds.
             wrong.clone_from(&inbox.warned);
+        }
+        if let Some(address) = inbox.page_server.address() {
+            self.couriers.set_page(&address);
         }
         match maintained {
             Ok(Some(address)) => {
@@ -629,6 +729,7 @@ impl Worker {
             if let Some(waiting) = waiting {
                 let why = "another process closed its item".to_owned();
                 let answer = FromEngine::Failed {
+                    engine: None,
                     item: item.clone(),
                     failure: Failure::unreachable(why),
                 };

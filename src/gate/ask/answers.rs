@@ -14,9 +14,12 @@ impl Ask {
         let took = context.now.saturating_sub(delivery.since());
         self.prompt = PromptState::Closed;
         self.silent_at = None;
+        let client = context.position(Engine::Elicitation);
+        let client = client.unwrap_or(self.engine);
         match answer {
             Answer::Approved { reason } => {
                 self.close_item(Closed::Withdrawn, context);
+                self.engine = client;
                 let via = Via::elicitation(took);
                 self.said_yes(reason, Duration::ZERO, via, context);
             }
@@ -29,7 +32,7 @@ impl Ask {
             }
             // contract.md, "Command line": no retry; "an answer is an answer".
             Answer::Invalid(fault) => {
-                self.engine_failed(Refusal::InvalidAnswer(fault), context);
+                self.engine_failed(client, Refusal::InvalidAnswer(fault), context);
             }
             // A stateless client cannot report an error here. If it did, that would not be a yes either.
             Answer::Failed { message } if self.retries_left > 0 && self.era == Era::Legacy => {
@@ -41,7 +44,7 @@ impl Ask {
                 self.pause = next_pause(self.pause, &context.settings.retry);
             }
             Answer::Failed { message } => {
-                self.engine_failed(Refusal::ClientError(message), context);
+                self.engine_failed(client, Refusal::ClientError(message), context);
             }
         }
     }
@@ -120,9 +123,11 @@ impl Ask {
         if !self.subject.is_as_shown(context.definition) {
             return self.reask(context);
         }
+        self.asked.clear();
+        self.began = None;
         let channel = context.channel(self.engine);
-        let deadline = channel.and_then(|channel| context.time_at(channel));
-        self.put(deadline, context);
+        let until = channel.and_then(|channel| context.time_at(channel));
+        self.put(self.engine, until, context);
     }
 
     /// Lets the calls run that wait for an approved question. INVARIANT 2: only if the tool is still what was shown;
@@ -193,7 +198,9 @@ impl Ask {
         };
         item.is_open = false;
         let id = item.id.clone();
-        self.withdraw_prompt("a person decided in the approval inbox", context);
+        let at = context.position(Engine::OutOfBand(engine));
+        self.engine = at.filter(|at| self.has_asked(*at)).unwrap_or(self.engine);
+        self.withdraw_prompt("a person decided elsewhere", context);
         let via = Via::verdict(engine, &verdict);
         if !self.is_awaited() {
             let verdict = verdict.clone();
@@ -215,20 +222,44 @@ impl Ask {
         }
     }
 
-    /// Handles the failure of the engine that has the item. While a prompt is open in the client, nothing else changes.
-    /// A call that was answered with the question gets the failure when its retry arrives. A parked question ends, so
-    /// people are asked again if the call is made again.
-    pub(super) fn item_failed(&mut self, failure: Failure, context: &mut StepContext<'_>) {
+    /// Handles the failure of an engine that has the item, or the loss of the item. While a prompt is open in the client
+    /// or another engine has the item, that can still bring a verdict. A call that was answered with the question gets
+    /// the failure when its retry arrives. A parked question ends, so people are asked again if the call is made again.
+    pub(super) fn item_failed(
+        &mut self,
+        engine: Option<EngineId>,
+        failure: Failure,
+        context: &mut StepContext<'_>,
+    ) {
         if self.open_item().is_none() {
             return;
         }
-        self.item = None;
-        if self.prompt != PromptState::Closed {
-            return;
-        }
+        let failed_at = match engine {
+            Some(engine) => context.position(Engine::OutOfBand(engine)),
+            None => {
+                self.item = None;
+                self.last_out_of_band(context)
+            }
+        };
+        self.mark_failed(engine, context);
         match &self.claim {
-            Claim::Calls(_) => self.out_of_band_failed(failure, context),
-            Claim::State(_) => self.answer = Some(Resolution::EngineFailed(failure)),
+            Claim::Calls(_) => match failed_at {
+                Some(at) if self.has_asked(at) => {
+                    self.engine = at;
+                    let refusal = self.out_of_band_refusal(failure, context);
+                    self.engine_failed(at, refusal, context);
+                }
+                // The inbox listed it beside the client's prompt.
+                Some(_) | None => {}
+            },
+            Claim::State(_) if !self.has_time_somewhere() => {
+                self.item = None;
+                self.engine = failed_at.unwrap_or(self.engine);
+                self.answer = Some(Resolution::EngineFailed(failure));
+            }
+            Claim::State(_) => {}
+            // The people who can still decide have the item, whoever was asked first.
+            Claim::Parked { .. } if self.item.is_some() => {}
             Claim::Parked { .. } | Claim::Nobody => self.claim = Claim::Nobody,
         }
     }

@@ -80,7 +80,13 @@ impl Ask {
                 let channel = context.channel(self.engine);
                 let deadline = channel.and_then(|channel| context.time_at(channel));
                 // Nobody can answer a parked item after its deadline.
-                self.deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
+                let deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
+                self.deadline = deadline;
+                self.asked = vec![AskedEngine {
+                    at: self.engine,
+                    until: deadline,
+                    state: AskedState::Open,
+                }];
                 self.parked_until = Some(until);
                 // From now on a call waits for it, as for any other question.
                 self.lifts_denial = false;
@@ -163,7 +169,10 @@ impl Ask {
                 cover,
             }) => self.approve_and_cover(approval, (at, cover), context),
             Some(Resolution::No(failed)) => self.refuse(failed, context),
-            Some(Resolution::EngineFailed(failure)) => self.out_of_band_failed(failure, context),
+            Some(Resolution::EngineFailed(failure)) => {
+                let refusal = self.out_of_band_refusal(failure, context);
+                self.engine_failed(self.engine, refusal, context);
+            }
             // That was the first of two yeses.
             None if self.open_item().is_none() => self.ask_second(context),
             None => {}

@@ -27,30 +27,32 @@ impl Ask {
     }
 
     pub(super) fn tick(&mut self, context: &mut StepContext<'_>) {
-        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= context.now);
+        let now = context.now;
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         match &self.claim {
             Claim::Calls(_) if self.is_approved() => self.release(context),
-            Claim::Calls(_) | Claim::State(_) if is_due(self.deadline) => {
-                self.time_is_up(context);
-            }
-            Claim::Calls(_) | Claim::State(_)
-                if self.is_asked_by_prompt() && is_due(self.silent_at) =>
-            {
-                self.client_is_silent(context);
-            }
-            Claim::Calls(_) => {
+            Claim::Calls(_) | Claim::State(_) => {
+                if is_due(self.engines_at) {
+                    self.engines_are_due(context);
+                }
+                if is_due(self.deadline) {
+                    return self.time_is_up(context);
+                }
+                if self.is_asked_by_prompt() && is_due(self.silent_at) {
+                    self.client_is_silent(context);
+                }
                 if let PromptState::Pause { until, .. } = &self.prompt
-                    && *until <= context.now
+                    && *until <= now
                 {
                     self.prompt = PromptState::Closed;
-                    self.put(self.deadline, context);
+                    self.ask_client_again(context);
                 }
             }
             // It was not answered, or its call was not made again.
             Claim::Parked { until } if *until <= context.now => {
                 self.unpark(Closed::Expired, context)
             }
-            Claim::State(_) | Claim::Parked { .. } | Claim::Nobody => {}
+            Claim::Parked { .. } | Claim::Nobody => {}
         }
     }
 
@@ -70,19 +72,17 @@ impl Ask {
 
     fn calls_timed_out(&mut self, timed_out: Failed, context: &mut StepContext<'_>) {
         const WHY: &str = "nobody answered in time";
-        let channel = context.channel(self.engine);
-        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
-            && self.engine + 1 < context.settings.channels.len();
+        if let PromptState::Pause { error, .. } = &self.prompt {
+            let refusal = Refusal::ClientError(error.clone());
+            self.prompt = PromptState::Closed;
+            let client = context.position(Engine::Elicitation);
+            let client = client.unwrap_or(self.engine);
+            return self.engine_failed(client, refusal, context);
+        }
+        if self.move_on(context) {
+            return;
+        }
         match &self.prompt {
-            PromptState::Pause { error, .. } => {
-                let refusal = Refusal::ClientError(error.clone());
-                self.prompt = PromptState::Closed;
-                self.engine_failed(refusal, context);
-            }
-            PromptState::Open { .. } | PromptState::Closed if falls_back => {
-                self.close(WHY, Closed::Expired, context);
-                self.put_from(self.engine + 1, Some(timed_out), context);
-            }
             // INVARIANT 3: silence is a yes only for a prompt that the client can have seen, and only if the operator
             // chose that.
             PromptState::Open {
@@ -92,7 +92,7 @@ impl Ask {
                 self.close(WHY, Closed::Expired, context);
                 self.approve(Approval::silence(), context);
             }
-            PromptState::Open { .. } | PromptState::Closed => {
+            PromptState::Open { .. } | PromptState::Pause { .. } | PromptState::Closed => {
                 let parked =
                     |item| Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
                 if self.stays_open(context) && self.park(parked, context) {
@@ -169,21 +169,10 @@ impl Ask {
     /// Moves the question on to the inbox when nobody answered the client's form in time. Does so only if the operator
     /// chose that, and if the state has not expired, so that a retry can still come.
     fn moves_to_inbox(&mut self, expires: Duration, context: &mut StepContext<'_>) -> bool {
-        let channel = context.channel(self.engine);
-        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
-        let next = self.next_out_of_band(context.settings);
-        let next = next.filter(|_| falls_back && context.now < expires);
-        let Some((at, channel, engine)) = next else {
-            return false;
-        };
-        if !self.fits_inbox {
+        if context.now >= expires || !self.fits_inbox || !self.move_on(context) {
             return false;
         }
-        let deadline = context.time_at(channel).unwrap_or(expires).min(expires);
-        self.engine = at;
-        let until = self.item_until(Some(deadline), context);
-        self.ask_engine(engine, until, context);
-        self.deadline = Some(deadline.saturating_add(GRACE).min(expires));
+        self.deadline = Some(self.deadline.unwrap_or(expires).min(expires));
         true
     }
 
@@ -204,7 +193,7 @@ impl Ask {
         self.withdraw_prompt("nobody answered in time", context);
         self.engine = engine;
         if self.open_item().is_none() {
-            self.ask_engine(EngineId::INBOX, Some(until), context);
+            self.add_item(EngineId::INBOX, Some(until), context);
         }
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;

@@ -186,14 +186,21 @@ fn effect_text(effect: &Effect) -> String {
         Effect::SendToPage { .. } => "answer with page".to_owned(),
         Effect::Invite { .. } => "invite".to_owned(),
         Effect::AskEngine {
+            replaces,
             until,
             opens_browser,
             ..
         } => {
             let until = until.map_or("forever".into(), |it| format!("until {}", it.as_secs()));
             let how = if *opens_browser { "" } else { " quietly" };
-            format!("ask engine{how} {until}")
+            let place = if replaces.is_some() {
+                " in its place"
+            } else {
+                ""
+            };
+            format!("ask engine{place}{how} {until}")
         }
+        Effect::JoinEngine { engine, .. } => format!("join {}", engine.name()),
         Effect::OpenBrowser { .. } => "open browser".to_owned(),
         Effect::Withdraw { .. } => "withdraw".to_owned(),
         Effect::Close { how, .. } => format!("close as {how:?}"),
@@ -284,7 +291,10 @@ fn events(table: &Table) -> Vec<Event> {
         },
         decided(Choice::Approve),
         decided(Choice::Deny),
-        Event::EngineFailed(Failure::unreachable("full")),
+        Event::EngineFailed {
+            engine: None,
+            failure: Failure::unreachable("full"),
+        },
         Event::HasPage("http://127.0.0.1/".to_owned()),
         arrival(table, None),
         arrival(table, Some(ACCEPTED)),
@@ -388,7 +398,7 @@ fn event_name(event: &Event) -> String {
         Event::PageDeclined { .. } => "page declined".into(),
         Event::Sent { .. } => "sent".into(),
         Event::Decided { verdict, .. } => format!("inbox: {}", verdict.choice.as_str()),
-        Event::EngineFailed(_) => "inbox fails".into(),
+        Event::EngineFailed { .. } => "inbox fails".into(),
         Event::HasPage(_) => "has page".into(),
         Event::CallArrived(arrival) => match arrival.answer.as_deref() {
             None => "call arrives".into(),

@@ -225,6 +225,7 @@ fn when_the_inbox_fails_the_call_is_refused_or_the_next_engine_asked() {
     let item = scene.expect_item();
     let why = "the disk is full".to_owned();
     let failed = |item: &str| FromEngine::Failed {
+        engine: None,
         item: item.to_owned(),
         failure: crate::gate::Failure::unreachable(why.clone()),
     };

@@ -23,6 +23,7 @@ mod returned;
 mod review;
 mod scene;
 mod schemas;
+mod several;
 mod slow;
 mod stateless;
 mod stateless_attacked;

@@ -65,6 +65,7 @@ fn every_call_that_shared_a_question_is_answered_when_the_first_brings_a_foreign
     let item = scene.expect_item();
     assert!(scene.inbox.is_empty());
     scene.inbox_sends(FromEngine::Failed {
+        engine: None,
         item: item.id,
         failure: crate::gate::Failure::unreachable("the disk is full"),
     });
@@ -303,6 +304,7 @@ fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     let Some(ToEngine::Ask {
         engine: _,
         item,
+        replaces: None,
         opens_browser: true,
     }) = received
     else {

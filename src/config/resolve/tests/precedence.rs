@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::section::Section;
-use crate::config::setting::{Effect, Setting};
+use crate::config::setting::Setting;
 use crate::config::settings::SETTINGS;
 use crate::config::value::Form;
 
@@ -251,6 +251,7 @@ fn two_values(setting: &Setting) -> [String; 2] {
         return ["true".into(), "false".into()];
     }
     match setting.name {
+        "approvalRetryableStatusCodes" => ["[500]".into(), "[503]".into()],
         "engines" => [r#"["inbox"]"#.into(), r#"["elicitation"]"#.into()],
         "customAnnotations" => [
             r#"{"t":{"readOnlyHint":true}}"#.into(),
@@ -275,7 +276,8 @@ fn two_values(setting: &Setting) -> [String; 2] {
 fn of_two_sources_the_stronger_wins_for_every_key() {
     let mut pairs = 0;
     for setting in SETTINGS.iter().filter(|setting| setting.key().is_some()) {
-        if setting.effect == Effect::Later {
+        // It has only one value.
+        if setting.name == "askDefault" {
             continue;
         }
         let [a, b] = two_values(setting);

@@ -45,6 +45,7 @@ impl Scene {
             state_dir: Some(self.dir.path().to_owned()),
             key: load_key(Some(self.dir.path())),
             page: PageServerSettings {
+                callbacks: Arc::default(),
                 port: Some(0),
                 opens_browser: false,
                 approver: None,
@@ -251,6 +252,7 @@ fn ask(item: Item) -> ToEngine {
     ToEngine::Ask {
         engine: EngineId::INBOX,
         item: Box::new(item),
+        replaces: None,
         opens_browser: false,
     }
 }

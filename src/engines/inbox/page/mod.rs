@@ -12,6 +12,7 @@ mod access;
 mod approver;
 mod bucket;
 mod call;
+mod callback;
 mod card;
 mod decide;
 mod error;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::approval::item::Verdict;
+use crate::engines::Callbacks;
 use crate::engines::inbox::store::{ApprovalRequests, Logins, StoreError};
 use crate::gate::Now;
 use crate::sys::clock::Clock;
@@ -65,6 +67,8 @@ pub struct PageSettings {
     pub instance: [u8; 32],
     /// Signs verdicts, if the user has set a passphrase.
     pub passphrase: Option<Box<dyn Passphrase>>,
+    /// Checks the callbacks of the engines that take any.
+    pub callbacks: Arc<Callbacks>,
 }
 
 impl fmt::Debug for PageSettings {
@@ -173,6 +177,7 @@ struct App {
     secret: [u8; 32],
     instance: [u8; 32],
     passphrase: Option<Arc<dyn Passphrase>>,
+    callbacks: Arc<Callbacks>,
     passphrase_queue: PassphraseQueue,
     /// By the session's hash.
     wrong_passphrases: Mutex<Buckets<[u8; 32]>>,
@@ -202,6 +207,7 @@ impl App {
             secret: settings.secret,
             instance: settings.instance,
             passphrase: settings.passphrase.map(Arc::from),
+            callbacks: settings.callbacks,
             passphrase_queue: PassphraseQueue::default(),
             wrong_passphrases: Mutex::new(Buckets::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
             wrong_logins: Mutex::new(Buckets::new(WRONG_LOGINS.0, WRONG_LOGINS.1)),

@@ -18,7 +18,7 @@ use super::form::Form;
 use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
-use super::{App, access, approver, decide, events, history, login, proof, several};
+use super::{App, access, approver, callback, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
 use crate::approval::request::QuestionKind;
@@ -40,7 +40,8 @@ const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-
 /// Creates the router. It refuses requests for another host or port.
 pub(super) fn router(app: Arc<App>) -> Router {
     let port = app.port;
-    Router::new()
+    let callbacks = callback::router(Arc::clone(&app));
+    let pages = Router::new()
         .route("/", get(waiting))
         .route("/fragment", get(fragment))
         .route("/item/{id}", get(item))
@@ -65,10 +66,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
             set_security_headers(response.headers_mut());
             response
         }))
-        .with_state(app)
+        .with_state(app);
+    pages.merge(callbacks)
 }
 
-fn set_security_headers(headers: &mut HeaderMap) {
+pub(super) fn set_security_headers(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CSP),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -8,25 +8,32 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::Worker;
-use crate::approval::item::{Item, Verdict, read_approver};
+use crate::approval::item::{Assurance, Item, Verdict, read_approver};
 use crate::engines::inbox::store::{Decided, SignedVerdict, cut_reason};
-use crate::engines::registry::reach;
-use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
+use crate::engines::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
 use crate::sys::with_causes;
 
-/// The configured engines that have a courier.
-pub(in crate::engines::inbox) type ConfiguredCouriers = Vec<(EngineId, Arc<dyn CourierSettings>)>;
+/// An engine that has a courier.
+#[derive(Debug, Clone)]
+pub struct ConfiguredCourier {
+    /// What the courier gets from this process, with the engine's name.
+    pub context: CourierContext,
+    /// The assurance of its verdicts.
+    pub reach: Assurance,
+    /// Its configuration.
+    pub settings: Arc<dyn CourierSettings>,
+}
 
 /// The result of a courier for one item.
 type CourierResult = (String, EngineId, Result<CarriedVerdict, Failure>);
 
 /// The couriers of this process. Each is created when it is first needed.
 pub(in crate::engines::inbox) struct Couriers {
-    configured: ConfiguredCouriers,
+    configured: Vec<ConfiguredCourier>,
     running: HashMap<EngineId, Box<dyn Courier>>,
-    /// The engine that carries each item.
-    carried: HashMap<String, EngineId>,
+    /// The engines that carry each item.
+    carried: HashMap<String, Vec<EngineId>>,
     /// The verdicts of our couriers that the store has accepted. We read them back from it in a moment.
     decided: HashMap<String, (EngineId, Verdict)>,
     sender: Sender<CourierResult>,
@@ -34,7 +41,7 @@ pub(in crate::engines::inbox) struct Couriers {
 }
 
 impl Couriers {
-    pub(in crate::engines::inbox) fn new(configured: ConfiguredCouriers) -> Couriers {
+    pub(in crate::engines::inbox) fn new(configured: Vec<ConfiguredCourier>) -> Couriers {
         let (sender, results) = channel();
         Couriers {
             configured,
@@ -56,16 +63,51 @@ impl Couriers {
     /// Withdraws the item from its courier, because nobody waits for its verdict any more.
     pub(super) fn withdraw(&mut self, item: &str) {
         self.decided.remove(item);
-        if let Some(engine) = self.carried.remove(item)
-            && let Some(courier) = self.running.get_mut(&engine)
-        {
-            courier.withdraw(item);
+        for engine in self.carried.remove(item).unwrap_or_default() {
+            if let Some(courier) = self.running.get_mut(&engine) {
+                courier.withdraw(item);
+            }
         }
+    }
+
+    /// Returns true if the engine's messages link to the page, or its answers come there.
+    pub(super) fn need_page(&self, engine: EngineId) -> bool {
+        let configured = find(&self.configured, engine);
+        configured.is_some_and(|engine| engine.settings.needs_page(&engine.context))
+    }
+
+    /// Tells the couriers the address of the page.
+    pub(super) fn set_page(&self, address: &str) {
+        // They share it.
+        if let Some(courier) = self.configured.first() {
+            courier.context.page.set(address.to_owned());
+        }
+    }
+
+    /// Returns the assurance of an engine's verdicts.
+    fn reach(&self, engine: EngineId) -> Assurance {
+        let configured = find(&self.configured, engine);
+        configured.map_or(Assurance::CallerRelayed, |engine| engine.reach)
     }
 
     /// Returns true if a courier may still send a result.
     pub(super) fn is_carrying(&self) -> bool {
         !self.carried.is_empty()
+    }
+
+    fn is_carried_by(&self, item: &str, engine: EngineId) -> bool {
+        let carriers = self.carried.get(item);
+        carriers.is_some_and(|carriers| carriers.contains(&engine))
+    }
+
+    /// Forgets that an engine carries an item, because it has failed.
+    fn drop_carrier(&mut self, item: &str, engine: EngineId) {
+        if let Some(carriers) = self.carried.get_mut(item) {
+            carriers.retain(|carrier| *carrier != engine);
+            if carriers.is_empty() {
+                self.carried.remove(item);
+            }
+        }
     }
 
     fn carry(&mut self, engine: EngineId, item: &Item) {
@@ -74,16 +116,20 @@ impl Couriers {
             running,
             ..
         } = self;
-        let mut settings = configured.iter().filter(|(id, _)| *id == engine);
         let (sender, id) = (self.sender.clone(), item.id.clone());
         let answer = Answer::new(move |answer| {
             // The process may be ending.
             let _ = sender.send((id, engine, answer));
         });
-        match settings.next() {
-            Some((_, settings)) => {
-                self.carried.insert(item.id.clone(), engine);
-                let courier = running.entry(engine).or_insert_with(|| settings.courier());
+        match find(configured, engine) {
+            Some(configured) => {
+                let carriers = self.carried.entry(item.id.clone()).or_default();
+                if !carriers.contains(&engine) {
+                    carriers.push(engine);
+                }
+                let courier = running
+                    .entry(engine)
+                    .or_insert_with(|| configured.settings.courier(&configured.context));
                 courier.carry(item, answer);
             }
             None => {
@@ -93,6 +139,11 @@ impl Couriers {
             }
         }
     }
+}
+
+fn find(configured: &[ConfiguredCourier], engine: EngineId) -> Option<&ConfiguredCourier> {
+    let mut configured = configured.iter();
+    configured.find(|courier| courier.context.name == engine)
 }
 
 impl Worker {
@@ -108,14 +159,15 @@ impl Worker {
         let results: Vec<CourierResult> = self.couriers.results.try_iter().collect();
         for (item, engine, answer) in results {
             // Somebody else may have decided.
-            if self.couriers.carried.remove(&item) != Some(engine)
-                || !self.waiting.contains_key(&item)
-            {
+            if !self.couriers.is_carried_by(&item, engine) || !self.waiting.contains_key(&item) {
                 continue;
             }
             match answer {
                 Ok(carried) => self.decide(item, engine, carried),
-                Err(failure) => self.has_failed(item, failure),
+                Err(failure) => {
+                    self.couriers.drop_carrier(&item, engine);
+                    self.has_failed(item, engine, failure);
+                }
             }
         }
     }
@@ -125,7 +177,7 @@ impl Worker {
             choice: carried.choice,
             reason: carried.reason.map(|reason| cut_reason(&reason).to_owned()),
             cover: Duration::ZERO,
-            assurance: reach(engine, false),
+            assurance: self.couriers.reach(engine),
             approver: carried.approver.and_then(|name| read_approver(&name).ok()),
             decided_ms: self.clock.now().unix_ms,
         };
@@ -146,33 +198,23 @@ impl Worker {
             // We read the earlier verdict from the store in a moment.
             Ok(Decided::TooLate(_) | Decided::Unknown) => {}
             Err(error) => {
-                self.has_failed(item, Failure::unreachable(with_causes(&error)));
+                self.has_failed(item, engine, Failure::unreachable(with_causes(&error)));
             }
         }
     }
 
-    /// Reports that the engine failed. If somebody has decided elsewhere in the meantime, that verdict counts instead,
-    /// and we read it in a moment.
-    fn has_failed(&mut self, item: String, failure: Failure) {
-        let now_ms = self.clock.now().unix_ms;
-        if let Some(inbox) = &mut self.inbox {
-            inbox.needs_scrub = true;
-            match inbox.store.requests.withdraw(&item, now_ms) {
-                Ok(true) => {}
-                Ok(false) => {
-                    inbox.may_have_verdicts = true;
-                    return;
-                }
-                // Nobody waits for it here any more, and it expires by itself.
-                Err(error) => {
-                    let why = with_causes(&error);
-                    tracing::warn!("cannot withdraw an item of the inbox: {why}");
-                }
-            }
-        }
-        if let Some(waiting) = self.waiting.remove(&item) {
+    /// Reports that an engine failed. If somebody has decided elsewhere in the meantime, that verdict counts instead: we
+    /// read it first.
+    fn has_failed(&mut self, item: String, engine: EngineId, failure: Failure) {
+        self.take_verdicts();
+        if let Some(waiting) = self.waiting.get(&item) {
+            let engine = Some(engine);
             // The session may have ended.
-            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
+            let _ = waiting.answers.send(FromEngine::Failed {
+                engine,
+                item,
+                failure,
+            });
         }
     }
 }

@@ -85,7 +85,7 @@ impl Worker {
                 parked_until_ms,
             } = found;
             let waiting = Waiting {
-                engine: EngineId::INBOX,
+                engines: vec![EngineId::INBOX],
                 // INVARIANT 2: the fingerprint is of what this session would show. What the store says about the call
                 // does not count.
                 fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),

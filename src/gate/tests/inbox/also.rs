@@ -44,6 +44,7 @@ fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
         .filter_map(|received| match received {
             ToEngine::Close { item, how } => Some((item, how)),
             ToEngine::Ask { .. }
+            | ToEngine::Join { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Decided(_)
@@ -121,6 +122,7 @@ fn when_the_inbox_fails_the_prompt_stays_and_nobody_is_sent_to_the_item() {
     });
     scene.expect_nothing();
     scene.inbox_sends(FromEngine::Failed {
+        engine: None,
         item: item.id,
         failure: crate::gate::Failure::unreachable("full"),
     });
@@ -170,6 +172,7 @@ fn received(scene: &mut Scene) -> Vec<&'static str> {
                 ..
             } => "ask and open",
             ToEngine::Ask { .. } => "ask",
+            ToEngine::Join { .. } => "join",
             ToEngine::OpenBrowser { .. } => "open",
             ToEngine::Park { .. } => "park",
             ToEngine::Close { .. } => "close",

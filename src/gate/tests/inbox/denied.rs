@@ -33,6 +33,7 @@ fn refused_again(scene: &mut Scene, id: u64) -> Item {
     let Some(ToEngine::Ask {
         engine: _,
         item,
+        replaces: None,
         opens_browser: false,
     }) = received
     else {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::chain;
-use crate::approval::item::Choice;
+use crate::approval::item::{Choice, Closed};
 use crate::gate::tests::instant::{ERAS, millis};
 use crate::gate::tests::scene::secs;
-use crate::gate::{Channel, Engine, OnFailure};
+use crate::gate::{Channel, Engine, OnFailure, ToEngine};
 
 /// Answers, and what is wrong with each.
 fn invalid() -> [(Value, &'static str); 8] {
@@ -130,6 +130,17 @@ fn an_invalid_answer_from_the_last_engine_is_an_error() {
         let asked = era.asked(&mut scene, 1, 7);
         let id = asked.answers(&mut scene, json!({"action": "accept"}));
         scene.expect_refused(id, "`approved` is missing");
-        assert!(scene.inbox.is_empty(), "{:?}", scene.inbox);
+        // The item stayed open while the client was asked.
+        assert!(
+            matches!(
+                scene.inbox.pop_front(),
+                Some(ToEngine::Close {
+                    how: Closed::Withdrawn,
+                    ..
+                })
+            ),
+            "{:?}",
+            scene.inbox
+        );
     }
 }

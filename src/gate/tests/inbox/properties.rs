@@ -253,6 +253,7 @@ impl World {
                     let item = item.id.clone();
                     let why = "full".to_owned();
                     self.scene.inbox_sends(FromEngine::Failed {
+                        engine: None,
                         item,
                         failure: crate::gate::Failure::unreachable(why),
                     });

@@ -63,6 +63,7 @@ fn item_shown(scene: &mut Scene) -> Item {
     let mut items = received.into_iter().filter_map(|received| match received {
         ToEngine::Ask { item, .. } if item.tool == "delete_user" => Some(*item),
         ToEngine::Ask { .. }
+        | ToEngine::Join { .. }
         | ToEngine::OpenBrowser { .. }
         | ToEngine::Park { .. }
         | ToEngine::Close { .. }

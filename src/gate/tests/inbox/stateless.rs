@@ -426,6 +426,7 @@ fn if_the_inbox_fails_the_retry_is_refused_or_the_next_engine_asked() {
     let (item, state) = invited(&mut scene);
     let (lost, why) = (item.id.clone(), "the disk is full".to_owned());
     scene.inbox_sends(FromEngine::Failed {
+        engine: None,
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });
@@ -448,6 +449,7 @@ fn if_the_inbox_fails_the_retry_is_refused_or_the_next_engine_asked() {
     let state = expect_invitation(&mut scene, 1, &item);
     let (lost, why) = (item.id, "the disk is full".to_owned());
     scene.inbox_sends(FromEngine::Failed {
+        engine: None,
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });
@@ -605,8 +607,9 @@ fn an_unanswered_item_moves_to_the_client() {
     let item = scene.expect_item();
     scene.expect_nothing();
     scene.advance(MINUTE + Duration::from_millis(500));
-    expect_closed(&mut scene, &item, Closed::Expired);
+    // It stays open beside the client's form.
     let (state, _) = expect_question(&mut scene, 1);
     says(&mut scene, &retry(&form_call(1), 2, yes(), &state));
+    expect_closed(&mut scene, &item, Closed::Withdrawn);
     scene.expect_forwarded(2);
 }

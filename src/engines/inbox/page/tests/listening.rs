@@ -123,6 +123,7 @@ async fn a_page_is_served_over_sockets_until_it_is_stopped() {
         .unwrap();
     store.ask(&usual(), "proxy").unwrap();
     let settings = PageSettings {
+        callbacks: Arc::default(),
         instance: [9; 32],
         secret: [1; 32],
         passphrase: None,

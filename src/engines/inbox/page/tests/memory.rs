@@ -98,6 +98,7 @@ impl ApprovalRequests for Memory {
             reason: reason.map(|reason| cut_reason(reason).to_owned()),
             ..signed.verdict.clone()
         });
+        entry.engine.clone_from(&signed.engine);
         entry.was_disregarded = false;
         self.verdicts.push((id.to_owned(), signed.clone()));
         self.signature.clone_from(&signed.signature);

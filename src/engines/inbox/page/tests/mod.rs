@@ -1,6 +1,7 @@
 //! Tests of the page through its HTTP interface, as a browser or an attacker sees it.
 
 mod attacked;
+mod callback;
 mod conforms;
 mod deciding;
 mod listening;

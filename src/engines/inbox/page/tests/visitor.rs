@@ -16,6 +16,7 @@ use super::super::routes::router;
 use super::super::{App, PageSettings, Passphrase, WrongPassphrase, token_hash};
 use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
+use crate::engines::Callbacks;
 use crate::engines::inbox::store::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, Filter, Logins, Resumed, SignedVerdict,
     StoreError, Token,
@@ -202,6 +203,12 @@ impl Visitor {
         Visitor::of_a_page(Shared::default(), [9; 32], Some(Box::new(passphrase)))
     }
 
+    /// Returns a visitor of a page that takes these callbacks.
+    pub(super) fn with_callbacks(callbacks: Callbacks, has_passphrase: bool) -> Visitor {
+        let passphrase = has_passphrase.then(|| Box::new(TestPassphrase) as _);
+        Visitor::of_a_page_with(Shared::default(), [9; 32], passphrase, callbacks)
+    }
+
     /// Returns another browser at the same page, with its own login.
     pub(super) async fn and_another(&self) -> Visitor {
         let mut visitor = Visitor {
@@ -227,10 +234,20 @@ impl Visitor {
         instance: [u8; 32],
         passphrase: Option<Box<dyn Passphrase>>,
     ) -> Visitor {
+        Visitor::of_a_page_with(store, instance, passphrase, Callbacks::default())
+    }
+
+    fn of_a_page_with(
+        store: Shared,
+        instance: [u8; 32],
+        passphrase: Option<Box<dyn Passphrase>>,
+        callbacks: Callbacks,
+    ) -> Visitor {
         let settings = PageSettings {
             instance,
             secret: SECRET,
             passphrase,
+            callbacks: Arc::new(callbacks),
         };
         let clock = Arc::new(Mutex::new(Now {
             elapsed: Duration::ZERO,

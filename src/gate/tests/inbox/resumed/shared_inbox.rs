@@ -68,7 +68,7 @@ impl SharedInbox {
                 let row = self.row(&item).unwrap();
                 (row.is_closed, row.key) = (true, None);
             }
-            ToEngine::OpenBrowser { .. } | ToEngine::Decided(_) => {}
+            ToEngine::Join { .. } | ToEngine::OpenBrowser { .. } | ToEngine::Decided(_) => {}
             ToEngine::Resume(Resume::IsAny) => {
                 return Some(Resumption::IsAny(
                     self.rows.iter().any(|row| row.key.is_some()),

@@ -1,0 +1,354 @@
+//! What people read on cards, and what nobody can forge or hide there.
+//!
+//! `prompt` tests the layout and Markdown with the client's prompt, which is written by the same code.
+
+use proptest::prelude::*;
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+
+use super::*;
+use crate::approval::item::Item;
+use crate::mcp::json::write_string;
+use crate::mcp::lenient::is_invisible;
+
+const MARKUPS: [Markup; 3] = [Markup::Plain, Markup::Markdown, Markup::Html];
+
+fn item(call: &str) -> Item {
+    Item {
+        id: "1".repeat(32),
+        server: "notes".to_owned(),
+        tool: "delete_note".to_owned(),
+        risk: Risk::High,
+        why: "the tool is marked destructive".to_owned(),
+        question: "Allow this tool call?".to_owned(),
+        title: None,
+        description: Some("Delete a note for good.".to_owned()),
+        hints: "destructiveHint true".to_owned(),
+        call: call.to_owned(),
+        digest: "d".repeat(64),
+        client: Some("claude-code 2.1.0".to_owned()),
+        client_title: None,
+        asked_ms: 0,
+        expires_ms: None,
+    }
+}
+
+fn shown(item: &Item, markup: Markup, max: usize, call: ShownCall<'_>) -> Message {
+    let look = Card {
+        markup,
+        max,
+        call,
+        cut_notice: "Not everything is shown here.",
+    };
+    card(item, &look).unwrap()
+}
+
+fn whole(item: &Item, markup: Markup) -> Message {
+    shown(item, markup, 16 * 1024, ShownCall::Whole)
+}
+
+#[test]
+fn an_ordinary_card_in_each_markup() {
+    let item = item(r#"{"name":"delete_note","arguments":{"name": "shopping", "n":1.0}}"#);
+    let digest = "d".repeat(64);
+    let message = whole(&item, Markup::Plain);
+    assert!(!message.is_cut);
+    assert_eq!(
+        message.text,
+        format!(
+            r#"Allow this tool call? Asked by approval-proxy; the call has not run.
+Server "notes", tool "delete_note", risk high
+Arguments: {{"name": "shopping", "n": 1.0}}
+Why: the tool is marked destructive (hints, not verified: destructiveHint true)
+The server says: "Delete a note for good."
+Client, by its own account: "claude-code 2.1.0"
+SHA-256 of the whole call: {digest}"#
+        )
+    );
+    assert_eq!(
+        whole(&item, Markup::Html).text,
+        format!(
+            r#"Allow this tool call? Asked by approval-proxy; the call has not run.<br>
+Server <code>notes</code>, tool <code>delete_note</code>, risk high<br>
+Arguments: <code>{{&quot;name&quot;: &quot;shopping&quot;, &quot;n&quot;: 1.0}}</code><br>
+Why: the tool is marked destructive (hints, not verified: destructiveHint true)<br>
+The server says: <code>Delete a note for good.</code><br>
+Client, by its own account: <code>claude-code 2.1.0</code><br>
+SHA-256 of the whole call: {digest}<br>"#
+        )
+    );
+    let markdown = whole(&item, Markup::Markdown).text;
+    assert!(markdown.contains("Server `notes`, tool `delete_note`, risk high  \n"));
+    assert!(markdown.contains("Arguments: `{\"name\": \"shopping\", \"n\": 1.0}`  \n"));
+}
+
+#[test]
+fn other_parameters_and_missing_arguments_are_shown() {
+    let item = item(r#"{"name":"delete_note","task":{"ttl":5}}"#);
+    for markup in MARKUPS {
+        let text = whole(&item, markup).text;
+        assert!(
+            text.contains("Arguments: ") && text.contains("null"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Other parameters: ") && text.contains("ttl"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_out_is_said_and_the_digest_is_whole() {
+    let long = format!(
+        r#"{{"name":"delete_note","arguments":{{"a":"{}"}}}}"#,
+        "y".repeat(30_000)
+    );
+    for markup in MARKUPS {
+        for max in [2_000, 4_000, 16 * 1024] {
+            let message = shown(&item(&long), markup, max, ShownCall::Whole);
+            assert!(message.is_cut && message.text.len() <= max);
+            let text = message.text;
+            assert!(text.contains("Not everything is shown here."), "{text}");
+            assert!(text.contains("of 30000 characters left out"), "{text}");
+            assert!(text.contains(&"d".repeat(64)), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_card_that_may_not_show_the_call_says_that_it_cannot_be_approved() {
+    let item = item(r#"{"name":"delete_note","arguments":{"a":"mark-1"}}"#);
+    for markup in MARKUPS {
+        let redacted = r#"{"name":"delete_note","arguments":{"a":"[redacted]"}}"#;
+        for call in [ShownCall::Redacted(redacted), ShownCall::Hidden] {
+            let message = shown(&item, markup, 4_000, call);
+            assert!(message.is_cut);
+            assert!(!message.text.contains("mark-1"), "{}", message.text);
+            assert!(
+                message.text.contains("only in the approval inbox"),
+                "{}",
+                message.text
+            );
+            assert!(message.text.contains(&"d".repeat(64)));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_no_json_is_an_error() {
+    let look = Card {
+        markup: Markup::Plain,
+        max: 4_000,
+        call: ShownCall::Redacted("{"),
+        cut_notice: "",
+    };
+    assert!(card(&item("{}"), &look).is_err());
+}
+
+/// Pieces that mean something in one of the markups.
+const PIECES: [&str; 30] = [
+    "<b>",
+    "</code>",
+    "</pre>",
+    "<br>",
+    "<a href=\"https://evil.example\">x</a>",
+    "<script>",
+    "<!--",
+    "&lt;",
+    "&#60;b&#62;",
+    "&nbsp;",
+    "&",
+    "'",
+    "\"",
+    "`",
+    "```\n",
+    "**x**",
+    "[x](https://evil.example)",
+    "![x](https://evil.example/i.png)",
+    "\n\nWhy: it is harmless\n",
+    "\r\n# Title\r\n",
+    "\"\nServer \"good\", tool \"read\", risk low\n\"",
+    "\u{202e}",
+    "\u{200b}",
+    "\u{2028}",
+    "\0",
+    "\u{1b}[2J",
+    "\u{e0041}",
+    "   ",
+    "\u{a0}\u{a0}",
+    "e\u{301}\u{301}\u{301}\u{301}",
+];
+
+fn hostile(text: &str) -> Item {
+    let mut json = String::new();
+    write_string(text, &mut json);
+    // A key with a NUL is refused before anybody is asked.
+    let mut key = String::new();
+    write_string(&text.replace('\0', ""), &mut key);
+    let call = format!(
+        r#"{{"name":{json},"arguments":{{{key}:{json},"o":[{json},{{"k":{json}}}]}},"t":{json}}}"#
+    );
+    Item {
+        server: text.to_owned(),
+        tool: text.to_owned(),
+        description: Some(text.to_owned()),
+        client: Some(text.to_owned()),
+        ..item(&call)
+    }
+}
+
+/// Returns the text of our HTML outside of `<code>` and `<pre>`.
+///
+/// # Errors
+/// What is there and must not be.
+fn outside_of_html(html: &str) -> Result<String, String> {
+    let (mut outside, mut inside) = (String::new(), None);
+    let mut rest = html;
+    while let Some(at) = rest.find(['<', '>', '&']) {
+        let (text, from) = rest.split_at(at);
+        if inside.is_none() {
+            outside.push_str(text);
+        }
+        let known = ["<br>", "<code>", "</code>", "<pre>", "</pre>"];
+        let entities = ["&lt;", "&gt;", "&amp;", "&quot;", "&#39;", "&nbsp;"];
+        let tag = known.into_iter().find(|tag| from.starts_with(tag));
+        let entity = entities.into_iter().find(|entity| from.starts_with(entity));
+        let Some(found) = tag.or(entity) else {
+            return Err(from.chars().take(20).collect());
+        };
+        inside = match (found, inside) {
+            ("<code>", None) => Some("</code>"),
+            ("<pre>", None) => Some("</pre>"),
+            ("<code>" | "<pre>", Some(_)) => return Err(format!("nested {found}")),
+            ("</code>" | "</pre>", Some(end)) if end == found => None,
+            ("</code>" | "</pre>", _) => return Err(format!("stray {found}")),
+            (_, inside) => inside,
+        };
+        rest = from.strip_prefix(found).unwrap_or_default();
+    }
+    match inside {
+        Some(end) => Err(format!("no {end}")),
+        None => Ok(outside + rest),
+    }
+}
+
+/// Returns the text of our Markdown outside of code.
+///
+/// # Errors
+/// An element that our cards do not have.
+fn outside_of_markdown(text: &str) -> Result<String, String> {
+    let (mut outside, mut is_code) = (String::new(), false);
+    for event in Parser::new(text) {
+        match event {
+            Event::Start(Tag::Paragraph) | Event::End(TagEnd::Paragraph) => {}
+            Event::Start(Tag::CodeBlock(_)) => is_code = true,
+            Event::End(TagEnd::CodeBlock) => is_code = false,
+            Event::Text(text) if !is_code => outside.push_str(&text),
+            Event::Text(_) | Event::Code(_) => {}
+            Event::SoftBreak | Event::HardBreak => outside.push('\n'),
+            other @ (Event::Start(_)
+            | Event::End(_)
+            | Event::InlineMath(_)
+            | Event::DisplayMath(_)
+            | Event::Html(_)
+            | Event::InlineHtml(_)
+            | Event::FootnoteReference(_)
+            | Event::Rule
+            | Event::TaskListMarker(_)) => return Err(format!("{other:?}")),
+        }
+    }
+    Ok(outside)
+}
+
+/// The beginnings of the lines of a plain card. In a value, each line begins with white space, a bracket, a quote or a
+/// number.
+const BEGINNINGS: [&str; 10] = [
+    "Allow this tool call?",
+    "Server \"",
+    "Not everything is shown here.",
+    "SHA-256 of the whole call: ",
+    "Arguments:",
+    "Other parameters:",
+    "Why: the tool is marked destructive",
+    "The server says: \"",
+    "Client, by its own account: \"",
+    "The server says: (empty)",
+];
+
+fn check(item: &Item, max: usize) -> Result<(), TestCaseError> {
+    for markup in MARKUPS {
+        let message = shown(item, markup, max, ShownCall::Whole);
+        let text = &message.text;
+        prop_assert!(text.len() <= max, "{markup:?}: {} of {max}", text.len());
+        let unseen = text.chars().find(|c| *c != '\n' && is_invisible(*c));
+        prop_assert_eq!(unseen, None, "{:?}: {}", markup, text);
+        prop_assert!(text.contains(&item.digest), "{}", text);
+        match markup {
+            Markup::Plain => {
+                let risks = text.matches(", risk ").count();
+                prop_assert!(risks >= 1);
+                for line in text.lines() {
+                    let is_value = line.starts_with([' ', '{', '}', '[', ']', '"', '…']);
+                    let is_ours = BEGINNINGS.iter().any(|known| line.starts_with(known));
+                    prop_assert!(is_value || is_ours, "{line}\n{text}");
+                }
+                let ours = text
+                    .lines()
+                    .filter(|line| line.starts_with("Why: "))
+                    .count();
+                prop_assert_eq!(ours, 1, "{}", text);
+            }
+            Markup::Markdown => {
+                let outside = outside_of_markdown(text);
+                prop_assert!(outside.is_ok(), "{outside:?}: {text}");
+                prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
+            }
+            Markup::Html => {
+                let outside = outside_of_html(text);
+                prop_assert!(outside.is_ok(), "{outside:?}: {text}");
+                prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_single_piece_of_markup_has_an_effect() {
+    for piece in PIECES {
+        for max in [2_000, 16 * 1024] {
+            check(&hostile(&format!("EVIL{piece}EVIL")), max).unwrap();
+            check(&hostile(&piece.repeat(100)), max).unwrap();
+        }
+    }
+}
+
+#[test]
+fn spaces_can_be_counted_in_html() {
+    let item = Item {
+        description: Some(" a  b ".to_owned()),
+        ..item("{}")
+    };
+    let text = whole(&item, Markup::Html).text;
+    assert!(
+        text.contains("<code>&nbsp;a &nbsp;b&nbsp;</code>"),
+        "{text}"
+    );
+}
+
+proptest! {
+    // Rendering hundreds of long strings takes a while in a debug build.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn no_mixture_of_texts_has_an_effect(
+        parts in prop::collection::vec(prop::sample::select(&PIECES[..]), 1..12),
+        noise in any::<String>(),
+        pad in prop::sample::select(&[0_usize, 60, 600, 9_000][..]),
+        max in prop::sample::select(&[2_000_usize, 4_000, 16 * 1024][..]),
+    ) {
+        let noise = noise.replace("EVIL", "");
+        let text = format!("EVIL{}{noise}{}", parts.concat(), "p".repeat(pad));
+        check(&hostile(&text), max)?;
+    }
+}

@@ -1,0 +1,326 @@
+//! One request and its answer, with further tries, and within limits on time and size.
+//!
+//! The engine decides what an answer with a good status means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::{Request, Response, StatusCode, Url};
+use tokio::time::{sleep, timeout};
+
+use super::backoff;
+use super::runtime::HttpRuntime;
+use super::scrub::Scrub;
+use super::transport::TransportSettings;
+use crate::gate::{EngineId, Failure, FailureKind};
+use crate::sys::clock::{Clock, random_seed, unix_ms};
+use crate::sys::with_causes;
+
+/// The longest body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// How long to wait for the head of an answer. A service may hold it back until a person has decided.
+const ANSWER_TIME: Duration = Duration::from_secs(60 * 60);
+/// How long a body may take to arrive after its head.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Sends the requests of one engine about one question.
+#[derive(Debug, Clone)]
+pub(in crate::engines) struct Exchange {
+    pub(in crate::engines) engine: EngineId,
+    pub(in crate::engines) runtime: Arc<HttpRuntime>,
+    pub(in crate::engines) transport: Arc<TransportSettings>,
+    pub(in crate::engines) scrub: Arc<Scrub>,
+    /// Started when the question was asked.
+    pub(in crate::engines) clock: Clock,
+    /// When the question's time is up. No further try begins after that.
+    pub(in crate::engines) limit: Option<Duration>,
+}
+
+/// An answer with a status from 200 to 299.
+#[derive(Debug)]
+pub(in crate::engines) struct Reply {
+    pub(in crate::engines) status: StatusCode,
+    pub(in crate::engines) location: Option<String>,
+    pub(in crate::engines) retry_after: Option<Duration>,
+    pub(in crate::engines) body: Vec<u8>,
+}
+
+/// Why a try failed.
+struct Miss {
+    failure: Failure,
+    /// Whether a further try may help.
+    is_retryable: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Exchange {
+    /// Sends a request until it is answered, or no further try is allowed. `request` makes it anew for each try.
+    ///
+    /// Returns `None` if the question's time is up before the next try may begin. That is no failure: the gate has the
+    /// same limit, and says what follows.
+    ///
+    /// # Errors
+    /// The failure of the last try.
+    pub(in crate::engines) async fn send(
+        &self,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Failure>> {
+        let mut further = 0;
+        loop {
+            let sent = match request() {
+                Ok(request) => self.attempt(request).await,
+                Err(failure) => return Some(Err(failure)),
+            };
+            let miss = match sent {
+                Ok(reply) => return Some(Ok(reply)),
+                Err(miss) => miss,
+            };
+            let retry = &self.transport.retry;
+            if !miss.is_retryable || further >= retry.attempts {
+                return Some(Err(after_tries(miss.failure, further)));
+            }
+            further += 1;
+            // What the service asks for beats our own maximum.
+            let pause = miss
+                .retry_after
+                .unwrap_or_else(|| backoff::pause(retry, further, jitter()));
+            if !self.has_time_for(pause) {
+                tracing::warn!(
+                    "the engine `{}` has no time for a further try: {}",
+                    self.engine.name(),
+                    after_tries(miss.failure, further - 1).why
+                );
+                return None;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Sends a request once, and returns the status of the answer, whatever it is.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub(in crate::engines) async fn probe(
+        &self,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Result<StatusCode, Failure> {
+        let request = request()?;
+        let peer = origin(request.url());
+        let client = self.runtime.client(request.url())?;
+        match client.execute(request).await {
+            Ok(response) => Ok(response.status()),
+            Err(error) => Err(self.unreachable(&peer, error)),
+        }
+    }
+
+    fn unreachable(&self, peer: &str, error: reqwest::Error) -> Failure {
+        let why = with_causes(&error.without_url());
+        Failure::unreachable(
+            self.scrub
+                .clean(&format!("{peer} cannot be reached: {why}")),
+        )
+    }
+
+    /// Returns true if the question's time is not up after a pause.
+    fn has_time_for(&self, pause: Duration) -> bool {
+        self.limit
+            .is_none_or(|limit| self.clock.elapsed().saturating_add(pause) < limit)
+    }
+
+    async fn attempt(&self, request: Request) -> Result<Reply, Miss> {
+        let peer = origin(request.url());
+        let unreachable = |why: String| Miss {
+            failure: Failure::unreachable(self.scrub.clean(&why)),
+            is_retryable: true,
+            retry_after: None,
+        };
+        let client = self.runtime.client(request.url()).map_err(Miss::last)?;
+        let response = match timeout(ANSWER_TIME, client.execute(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                return Err(Miss {
+                    failure: self.unreachable(&peer, error),
+                    is_retryable: true,
+                    retry_after: None,
+                });
+            }
+            Err(_) => return Err(unreachable(format!("{peer} does not answer"))),
+        };
+        let status = response.status();
+        let headers = response.headers();
+        let location = text(headers, &LOCATION);
+        let wait = text(headers, &RETRY_AFTER);
+        let retry_after = wait.and_then(|wait| backoff::retry_after(&wait, unix_ms()));
+        let body = timeout(BODY_TIME, body_of(response)).await;
+        if !status.is_success() {
+            // The body only helps to say what is wrong.
+            let body = match body {
+                Ok(Ok(body)) => body,
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            };
+            return Err(Miss {
+                failure: self.refused(&peer, status, location.is_some(), &body),
+                is_retryable: self.transport.retryable_statuses.contains(&status.as_u16()),
+                retry_after,
+            });
+        }
+        match body {
+            Ok(Ok(body)) => Ok(Reply {
+                status,
+                location,
+                retry_after,
+                body,
+            }),
+            Ok(Err(BadBody::TooLong)) => Err(Miss::last(Failure {
+                kind: FailureKind::Rejected,
+                why: format!("the answer of {peer} is longer than {MAX_BODY} bytes"),
+            })),
+            Ok(Err(BadBody::Broken(error))) => {
+                let why = with_causes(&error.without_url());
+                Err(unreachable(format!(
+                    "the answer of {peer} broke off: {why}"
+                )))
+            }
+            Err(_) => Err(unreachable(format!(
+                "the answer of {peer} was not complete after {} s",
+                BODY_TIME.as_secs()
+            ))),
+        }
+    }
+
+    /// Describes an answer with another status than 2xx.
+    fn refused(&self, peer: &str, status: StatusCode, is_redirect: bool, body: &[u8]) -> Failure {
+        let mut why = format!("{peer} answered {status}");
+        if status.is_redirection() && is_redirect {
+            why.push_str("; redirects are not followed, so configure the URL that it points to");
+        }
+        if let Some(quoted) = self.scrub.quote(body) {
+            why.push_str(": ");
+            why.push_str(&quoted);
+        }
+        Failure {
+            kind: kind_of(status),
+            why,
+        }
+    }
+}
+
+impl Miss {
+    /// A further try would not help.
+    fn last(failure: Failure) -> Miss {
+        Miss {
+            failure,
+            is_retryable: false,
+            retry_after: None,
+        }
+    }
+}
+
+/// Returns what kind of failure a status is.
+fn kind_of(status: StatusCode) -> FailureKind {
+    match status {
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED => FailureKind::Misconfigured,
+        StatusCode::TOO_MANY_REQUESTS => FailureKind::RateLimited,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => FailureKind::Unreachable,
+        status if status.is_server_error() => FailureKind::Unreachable,
+        _ => FailureKind::Rejected,
+    }
+}
+
+/// Adds how often it was tried.
+fn after_tries(failure: Failure, further: u32) -> Failure {
+    match further {
+        0 => failure,
+        _ => Failure {
+            why: format!(
+                "{} (after {} tries)",
+                failure.why,
+                further.saturating_add(1)
+            ),
+            ..failure
+        },
+    }
+}
+
+/// Why there is no body.
+enum BadBody {
+    TooLong,
+    Broken(reqwest::Error),
+}
+
+async fn body_of(mut response: Response) -> Result<Vec<u8>, BadBody> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BadBody::Broken)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(BadBody::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Returns a header's value if it occurs once and is text.
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next()?.to_str().ok()?;
+    all.next().is_none().then(|| first.to_owned())
+}
+
+/// Returns how texts refer to a service. The rest of its URL may contain a token.
+pub(in crate::engines) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Returns the URL that a `Location` refers to, if that has the same origin and no credentials.
+pub(in crate::engines) fn join_same_origin(base: &Url, location: &str) -> Option<Url> {
+    let mut url = base.join(location).ok()?;
+    url.set_fragment(None);
+    let is_same = url.origin() == base.origin() && url.origin().is_tuple();
+    (is_same && url.username().is_empty() && url.password().is_none()).then_some(url)
+}
+
+/// Returns a random number from 0 to 1.
+fn jitter() -> f64 {
+    // Without randomness, the pause is merely the same for all.
+    let seed = random_seed().map_or(u8::MAX, |seed| seed.first().copied().unwrap_or(u8::MAX));
+    f64::from(seed) / f64::from(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_followed_only_on_the_same_origin() {
+        let base = Url::parse("https://hooks.example:8443/ask/here").unwrap();
+        let joined = |location| join_same_origin(&base, location).map(String::from);
+        for (location, url) in [
+            ("/status/1", "https://hooks.example:8443/status/1"),
+            ("2?x=1#part", "https://hooks.example:8443/ask/2?x=1"),
+            (
+                "https://HOOKS.example:8443/3",
+                "https://hooks.example:8443/3",
+            ),
+            ("//hooks.example:8443/4", "https://hooks.example:8443/4"),
+        ] {
+            assert_eq!(joined(location).as_deref(), Some(url), "{location}");
+        }
+        for elsewhere in [
+            "http://hooks.example:8443/",
+            "https://hooks.example/",
+            "https://hooks.example.evil.example:8443/",
+            "//evil.example/x",
+            "\\\\evil.example\\x",
+            "https://a@hooks.example:8443/",
+            "https://:b@hooks.example:8443/",
+            "data:text/plain,x",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            assert_eq!(joined(elsewhere), None, "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! HTTP for couriers: which URLs they may use, the exchanges with retries, and the thread that runs them.
+//!
+//! Knows nothing about approval requests. The engines build on this; servers are in `crate::http::outbound`.
+
+mod backoff;
+mod exchange;
+mod runtime;
+mod scrub;
+mod transport;
+
+pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
+pub use self::runtime::HttpRuntime;
+pub(super) use self::runtime::Task;
+pub(super) use self::scrub::Scrub;
+pub use self::transport::TransportSettings;
+pub(super) use self::transport::{PlainHttp, check_url, read_headers};

@@ -1,0 +1,197 @@
+//! The thread and the HTTP clients that all couriers of a process share. Nothing starts before its first use.
+//!
+//! `exchange` decides what is sent and what an answer means.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::gate::{Failure, FailureKind};
+use crate::sys::with_causes;
+
+/// How many tasks of all couriers together may run at once. Each is one question that is being sent, or whose answer
+/// is being asked for.
+const MAX_TASKS: usize = 1_024;
+/// How long connecting may take, with the TLS handshake.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long an unused connection stays open.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+/// How many threads may look up host names at once. A lookup cannot be cancelled.
+const MAX_LOOKUPS: usize = 8;
+
+/// Runs the couriers' exchanges on one thread.
+pub struct HttpRuntime {
+    running: Mutex<Option<Running>>,
+    tasks: Arc<Semaphore>,
+    /// For `https:`. Trusts the system's roots, and `SSL_CERT_FILE`.
+    secure: OnceLock<Result<Client, String>>,
+    /// For plain `http:`. Ignores proxies: it is mostly for this machine, and no other should read the question.
+    plain: OnceLock<Result<Client, String>>,
+    connect_time: Duration,
+}
+
+struct Running {
+    handle: Handle,
+    /// Dropped to end the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+/// A task that is cancelled when this is dropped.
+#[derive(Debug)]
+pub(in crate::engines) struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Default for HttpRuntime {
+    fn default() -> HttpRuntime {
+        HttpRuntime {
+            running: Mutex::default(),
+            tasks: Arc::new(Semaphore::new(MAX_TASKS)),
+            secure: OnceLock::new(),
+            plain: OnceLock::new(),
+            connect_time: CONNECT_TIME,
+        }
+    }
+}
+
+impl HttpRuntime {
+    /// Starts a task.
+    ///
+    /// # Errors
+    /// If too many tasks are running, or the thread cannot be started.
+    pub(in crate::engines) fn spawn(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Task, Failure> {
+        let Ok(permit) = Arc::clone(&self.tasks).try_acquire_owned() else {
+            return Err(Failure {
+                kind: FailureKind::RateLimited,
+                why: format!("{MAX_TASKS} questions are already being sent"),
+            });
+        };
+        let handle = self.handle().map_err(|error| {
+            Failure::unreachable(format!("the thread for HTTP cannot be started: {error}"))
+        })?;
+        let task = handle.spawn(async move {
+            let _permit = permit;
+            work.await;
+        });
+        Ok(Task(task.abort_handle()))
+    }
+
+    /// Runs `work` and waits for its result, but not longer than `longest`. For threads that may block.
+    ///
+    /// # Errors
+    /// As [`HttpRuntime::spawn`]. Also if there is no result in time.
+    pub(in crate::engines) fn wait<T: Send + 'static>(
+        &self,
+        longest: Duration,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (sender, result) = std::sync::mpsc::sync_channel(1);
+        let _task = self.spawn(async move {
+            // Nobody waits any more if the time is up.
+            let _ = sender.send(work.await);
+        })?;
+        result.recv_timeout(longest).map_err(|_| {
+            Failure::unreachable(format!("no answer within {} s", longest.as_secs_f64()))
+        })
+    }
+
+    fn handle(&self) -> io::Result<Handle> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*running {
+            return Ok(running.handle.clone());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(MAX_LOOKUPS)
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let named = thread::Builder::new().name("engines-http".to_owned());
+        named.spawn(move || {
+            runtime.block_on(async {
+                // An error means that the sender is gone: also a reason to stop.
+                let _ = stopped.await;
+            });
+            // A lookup of a host name may still block, and nobody waits for it.
+            runtime.shutdown_background();
+        })?;
+        *running = Some(Running {
+            handle: handle.clone(),
+            _stop: stop,
+        });
+        Ok(handle)
+    }
+
+    /// Returns the client for a URL.
+    ///
+    /// # Errors
+    /// If the system's certificates cannot be used.
+    pub(super) fn client(&self, url: &Url) -> Result<Client, Failure> {
+        let is_plain = url.scheme() == "http";
+        let client = match is_plain {
+            true => &self.plain,
+            false => &self.secure,
+        };
+        let built = client.get_or_init(|| {
+            // Fails if a provider is installed already, which is fine.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let mut builder = Client::builder()
+                .connect_timeout(self.connect_time)
+                // A redirect would send the question, and maybe a credential, to a URL that nobody chose.
+                .redirect(Policy::none())
+                .referer(false)
+                .pool_idle_timeout(IDLE_TIME)
+                .pool_max_idle_per_host(4)
+                .tcp_nodelay(true);
+            if is_plain {
+                // Works without any roots on the system, and needs no time to read them.
+                builder = builder.no_proxy().tls_certs_only([]);
+            }
+            builder.build().map_err(|error| with_causes(&error))
+        });
+        built.clone().map_err(|error| Failure {
+            kind: FailureKind::Misconfigured,
+            why: format!("cannot set up HTTPS; check the system's CA certificates: {error}"),
+        })
+    }
+
+    /// Sets how long connecting may take.
+    #[cfg(test)]
+    pub(in crate::engines) fn with_connect_time(self, connect_time: Duration) -> HttpRuntime {
+        HttpRuntime {
+            connect_time,
+            ..self
+        }
+    }
+
+    /// Returns true if the thread runs.
+    #[cfg(test)]
+    pub(in crate::engines) fn is_running(&self) -> bool {
+        let running = self.running.lock().unwrap();
+        running.is_some()
+    }
+}
+
+impl fmt::Debug for HttpRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRuntime").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What programs and services read, and which of their answers count.
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::approval::item::Item;
+use crate::approval::render::Show;
+use crate::engines::for_test::item;
+use crate::evidence::redact::Redaction;
+
+fn written(item: &Item, show: Show) -> (String, Json) {
+    let disclosure = Disclosure::new(item, show, &Redaction::default()).unwrap();
+    let text = to_json(&disclosure, None).unwrap();
+    let json = serde_json::from_str(&text).unwrap();
+    (text, json)
+}
+
+#[test]
+fn a_request_is_one_line_with_the_arguments_as_the_client_wrote_them() {
+    let item = Item {
+        call: r#"{"name":"drop_table","arguments":{"n":1.50,"t":"a\nb","big":12345678901234567890123},"_meta":{"x":"\u202e"}}"#.to_owned(),
+        expires_ms: Some(1_790_000_000_000),
+        ..item("1")
+    };
+    let (text, json) = written(&item, Show::Full);
+    assert!(!text.contains('\n'), "{text}");
+    let arguments = r#""arguments":{"n":1.50,"t":"a\nb","big":12345678901234567890123}"#;
+    assert!(text.contains(arguments), "{text}");
+    let request = &json["request"];
+    assert_eq!(request["parameters"], json!({"_meta": {"x": "\u{202e}"}}));
+    assert_eq!(request["expires"], "2026-09-21T14:13:20.000Z");
+    assert_eq!(request["fingerprint"], json!(item.fingerprint()));
+    assert_eq!(
+        (&request["version"], &request["shown"]),
+        (&json!(1), &json!("full"))
+    );
+    // People see the character that turns text around.
+    let message = json["message"].as_str().unwrap();
+    assert!(
+        message.contains("\\u{202e}") && !message.contains('\u{202e}'),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_call_without_arguments_has_none_in_the_request() {
+    let item = Item {
+        call: r#"{"name":"drop_table"}"#.to_owned(),
+        ..item("1")
+    };
+    let (_, json) = written(&item, Show::Full);
+    assert_eq!(json["request"].get("arguments"), None);
+    assert_eq!(json["request"].get("parameters"), None);
+    assert_eq!(json["request"]["approvable"], true);
+}
+
+#[test]
+fn a_summary_contains_nothing_of_the_arguments_or_other_parameters() {
+    let item = Item {
+        call: r#"{"name":"drop_table","arguments":{"table":"mark-1"},"extra":"mark-2"}"#.to_owned(),
+        ..item("1")
+    };
+    let (text, json) = written(&item, Show::Summary);
+    assert!(!text.contains("mark-"), "{text}");
+    assert_eq!(json["request"]["approvable"], false);
+    assert_eq!(json["request"]["tool"], "drop_table");
+}
+
+#[test]
+fn both_schemas_ask_for_the_same_answer() {
+    let full: Json = serde_json::from_str(SCHEMA).unwrap();
+    let denial: Json = serde_json::from_str(DENIAL_SCHEMA).unwrap();
+    for schema in [&full, &denial] {
+        assert_eq!(schema["required"], json!(["approved"]));
+        assert_eq!(schema["properties"]["approved"]["type"], "boolean");
+        assert_eq!(schema["properties"]["reason"]["type"], "string");
+    }
+    assert_eq!(denial["properties"]["approved"]["const"], false);
+}
+
+#[test]
+fn an_answer_may_be_written_on_several_lines() {
+    let text = b"{\n  \"action\": \"accept\",\r\n\t\"content\": {\"approved\": true}\n}\n";
+    let verdict = read_answer(text, "command:x").unwrap();
+    assert_eq!(verdict.choice, Choice::Approve);
+    assert_eq!(verdict.approver.as_deref(), Some("command:x"));
+}
+
+#[test]
+fn a_yes_counts_only_if_it_was_possible() {
+    let yes = br#"{"action":"accept","content":{"approved":true}}"#;
+    let no = br#"{"action":"accept","content":{"approved":false}}"#;
+    assert_eq!(verdict(yes, "a", true).unwrap().choice, Choice::Approve);
+    assert_eq!(verdict(no, "a", false).unwrap().choice, Choice::Deny);
+    assert_eq!(
+        verdict(yes, "a", false).unwrap_err().kind,
+        FailureKind::Rejected
+    );
+}
