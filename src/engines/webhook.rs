@@ -402,14 +402,14 @@ impl Question {
             Ok(reply) => reply,
             Err(failure) => return Some(Err(failure)),
         };
-        let mut url = settings.url.clone();
+        let mut polled = None;
         let mut pause = FIRST_POLL;
         loop {
             if reply.status != StatusCode::ACCEPTED {
                 let verdict = request::verdict(&reply.body, &settings.approver, is_approvable);
                 return Some(verdict.map_err(|failure| self.with_peer(failure)));
             }
-            url = match self.next_poll(&url, &reply) {
+            let url = match self.next_poll(polled, &reply) {
                 Ok(Some(url)) => url,
                 Ok(None) => return None,
                 Err(failure) => return Some(Err(failure)),
@@ -421,6 +421,7 @@ impl Question {
                 Ok(reply) => reply,
                 Err(failure) => return Some(Err(failure)),
             };
+            polled = Some(url);
         }
     }
 
@@ -444,23 +445,28 @@ impl Question {
         Ok((item.id, json.into(), is_approvable))
     }
 
-    /// Returns the URL to poll after a 202; `None` if a callback will bring the verdict.
-    fn next_poll(&self, url: &Url, reply: &Reply) -> Result<Option<Url>, Failure> {
+    /// Returns the URL to poll after a 202; `None` if a callback will bring the verdict. `polled` is what was polled
+    /// before; it may be the URL of the question.
+    fn next_poll(&self, polled: Option<Url>, reply: &Reply) -> Result<Option<Url>, Failure> {
         let rejected = |why: &str| {
             self.with_peer(Failure {
                 kind: FailureKind::Rejected,
                 why: why.to_owned(),
             })
         };
-        let is_first = *url == self.settings.url;
-        match &reply.location {
-            Some(location) => join_same_origin(url, location).map(Some).ok_or_else(|| {
-                rejected("the `Location` of its answer is at another origin, so it is not polled")
-            }),
+        match (&reply.location, polled) {
+            (Some(location), polled) => {
+                let base = polled.as_ref().unwrap_or(&self.settings.url);
+                join_same_origin(base, location).map(Some).ok_or_else(|| {
+                    rejected(
+                        "the `Location` of its answer is at another origin, so it is not polled",
+                    )
+                })
+            }
             // Polled again where it is.
-            None if !is_first => Ok(Some(url.clone())),
-            None if self.settings.key.is_some() => Ok(None),
-            None => Err(rejected(
+            (None, Some(polled)) => Ok(Some(polled)),
+            (None, None) if self.settings.key.is_some() => Ok(None),
+            (None, None) => Err(rejected(
                 "it answered 202 without a `Location`; only with a `secret` can it answer with a callback",
             )),
         }
