@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::engines::Engines;
+use super::engines::{Engines, FILE};
 use super::error::{ConfigError, path};
 use super::number::Seconds;
 use super::pointer::Pointer;
@@ -424,9 +424,11 @@ impl Floor {
             return any(names, "it drops the second confirmation");
         }
         let is_secret = |name: &&&'static str| {
+            // The key of a secret, or the key that names the file with it.
+            let key = name.strip_suffix(FILE).unwrap_or(name);
             let mut settings = SETTINGS.iter();
             settings.any(|setting| {
-                setting.name == **name && setting.is_secret && setting.key().is_some()
+                setting.name == key && setting.is_secret && setting.key().is_some()
             })
         };
         if let Some(name) = layer.given.names().iter().find(is_secret) {

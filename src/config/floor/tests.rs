@@ -158,7 +158,7 @@ impl Way {
 const WAYS: [Way; 4] = [Way::Flag, Way::Variable, Way::Rules, Way::Proxy];
 
 /// A key of the floor, a setting, and a value that is below it.
-const BELOW: [(&str, &str, &str); 26] = [
+const BELOW: [(&str, &str, &str); 27] = [
     (r#""mode": "all""#, "mode", "cautious"),
     (r#""mode": "cautious""#, "mode", "destructive"),
     (r#""mode": "destructive""#, "mode", "annotated"),
@@ -205,6 +205,8 @@ const BELOW: [(&str, &str, &str); 26] = [
         r#"[{"type": "command", "command": "/bin/true"}]"#,
     ),
     ("", "approvalAuthToken", "s3cr3t-12345678"),
+    // The proxy would send a file that the project chooses.
+    ("", "approvalAuthTokenFile", "/proc/self/environ"),
     (
         r#""inboxKey": "sha256:0000000000000000000000000000000000000000000000000000000000000000""#,
         "inboxKey",
