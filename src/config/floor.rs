@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::engines::{Engines, FILE};
 use super::error::{ConfigError, path};
+use super::host_name::HostName;
 use super::number::Seconds;
 use super::pointer::Pointer;
 use super::setting::Setting;
@@ -423,6 +424,16 @@ impl Floor {
             let names = &["highRiskRequiresDoubleConfirmation"];
             return any(names, "it drops the second confirmation");
         }
+        if layer.allow_insecure_http == Some(true) && baseline.allow_insecure_http != Some(true) {
+            let problem = "questions could be read and answered on their way";
+            return any(&["approvalAllowInsecureHttp"], problem);
+        }
+        if let Some(hosts) = &layer.question_hosts
+            && !is_within(hosts, baseline.question_hosts.as_deref().unwrap_or_default())
+        {
+            let problem = "questions could go to a host that the user configuration does not allow";
+            return any(&["approvalAllowedHosts"], problem);
+        }
         let is_secret = |name: &&&'static str| {
             // The key of a secret, or the key that names the file with it.
             let key = name.strip_suffix(FILE).unwrap_or(name);
@@ -441,6 +452,15 @@ impl Floor {
         }
         None
     }
+}
+
+/// Returns true if `hosts` are among `allowed`. An empty list stands for all hosts.
+fn is_within(hosts: &[HostName], allowed: &[HostName]) -> bool {
+    let is_allowed = |host: &HostName| {
+        let mut allowed = allowed.iter();
+        allowed.any(|allowed| allowed.as_str().eq_ignore_ascii_case(host.as_str()))
+    };
+    allowed.is_empty() || !hosts.is_empty() && hosts.iter().all(is_allowed)
 }
 
 /// How much a mode asks about, from 0.
