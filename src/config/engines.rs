@@ -23,10 +23,8 @@ use super::pointer::shown;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use super::word::Word;
 use crate::approval::render::Show;
-use crate::engines::CourierSettings;
-use crate::engines::TransportSettings;
 use crate::engines::registry::{self, EngineOption, Registration};
-use crate::evidence::redact::Redaction;
+use crate::engines::{CourierSettings, TransportSettings, names_secret};
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 use crate::policy::Risk;
 use crate::sys::permissions::readable_by_others;
@@ -474,7 +472,7 @@ impl EngineEntry {
                     let members = members.iter().map(|(name, value)| {
                         let at = format!("{key}/{name}");
                         let value = match value {
-                            Json::String(text) if is_secret_name(name) => reader.text(&at, text)?,
+                            Json::String(text) if names_secret(name) => reader.text(&at, text)?,
                             Json::String(text) => reader.plain(&at, text)?,
                             other @ (Json::Null
                             | Json::Bool(_)
@@ -590,13 +588,6 @@ impl SecretReader<'_> {
             }
         }
     }
-}
-
-/// Returns true for headers that carry credentials.
-fn is_secret_name(name: &str) -> bool {
-    const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "key", "auth"];
-    let lower = name.to_ascii_lowercase();
-    CREDENTIALS.iter().any(|word| lower.contains(word)) || Redaction::default().is_secret(name)
 }
 
 impl Value for Engines {

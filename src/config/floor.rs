@@ -429,7 +429,10 @@ impl Floor {
             return any(&["approvalAllowInsecureHttp"], problem);
         }
         if let Some(hosts) = &layer.question_hosts
-            && !is_within(hosts, baseline.question_hosts.as_deref().unwrap_or_default())
+            && !is_within(
+                hosts,
+                baseline.question_hosts.as_deref().unwrap_or_default(),
+            )
         {
             let problem = "questions could go to a host that the user configuration does not allow";
             return any(&["approvalAllowedHosts"], problem);
@@ -438,9 +441,8 @@ impl Floor {
             // The key of a secret, or the key that names the file with it.
             let key = name.strip_suffix(FILE).unwrap_or(name);
             let mut settings = SETTINGS.iter();
-            settings.any(|setting| {
-                setting.name == key && setting.is_secret && setting.key().is_some()
-            })
+            settings
+                .any(|setting| setting.name == key && setting.is_secret && setting.key().is_some())
         };
         if let Some(name) = layer.given.names().iter().find(is_secret) {
             return Some(Undercut {

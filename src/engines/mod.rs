@@ -18,4 +18,5 @@ mod webhook;
 
 pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};
 pub use courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, PageLinks};
+pub(crate) use http::names_secret;
 pub use http::{HttpRuntime, TransportSettings};

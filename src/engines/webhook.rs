@@ -124,8 +124,8 @@ fn read(
             scrub.add(part);
         }
     }
-    for (_, value) in url.query_pairs() {
-        scrub.add(&value);
+    for (name, value) in url.query_pairs() {
+        scrub.add_named(&name, &value);
     }
     let mut all = reqwest::header::HeaderMap::new();
     for (name, value) in [
@@ -148,11 +148,12 @@ fn read(
         scrub.add(token.expose());
     }
     all.extend(read_headers("headers", &headers)?);
-    for value in headers.values().filter_map(Value::as_str) {
-        scrub.add(value);
+    for (name, value) in &headers {
+        let value = value.as_str().unwrap_or_default();
+        scrub.add_named(name, value);
         // Services also repeat only the credential, without the scheme before it.
         if let Some((_, credential)) = value.split_once(' ') {
-            scrub.add(credential.trim());
+            scrub.add_named(name, credential.trim());
         }
     }
     let key = match &secret {
