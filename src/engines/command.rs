@@ -93,6 +93,8 @@ struct CommandSettings {
     env: BTreeMap<String, String>,
     /// The name that records carry: `command:NAME`.
     approver: String,
+    /// Knows the values of `env`.
+    scrub: Arc<Scrub>,
 }
 
 fn read(
@@ -127,11 +129,16 @@ fn read(
             "`command`, `args` and `env` cannot contain NUL characters".to_owned(),
         ));
     }
+    let mut scrub = Scrub::default();
+    for (name, value) in &env {
+        scrub.add_named(name, value);
+    }
     Ok(Some(Arc::new(CommandSettings {
         command,
         args,
         env,
         approver: approver_of("command", name, None)?,
+        scrub: Arc::new(scrub),
     })))
 }
 
@@ -145,15 +152,10 @@ impl fmt::Debug for CommandSettings {
 
 impl CourierSettings for CommandSettings {
     fn courier(&self, context: &CourierContext) -> Box<dyn Courier> {
-        let mut scrub = Scrub::default();
-        for value in self.env.values() {
-            scrub.add(value);
-        }
         Box::new(CommandCourier {
             settings: Arc::new(Settings {
                 own: self.clone(),
                 context: context.clone(),
-                scrub,
             }),
             running: HashMap::new(),
             threads: Arc::default(),
@@ -195,8 +197,6 @@ fn find_program(command: &str, path: Option<OsString>) -> Option<PathBuf> {
 struct Settings {
     own: CommandSettings,
     context: CourierContext,
-    /// Knows the values of `env`.
-    scrub: Scrub,
 }
 
 /// Runs the programs.
@@ -315,7 +315,12 @@ fn run(
         }
     });
     let stderr = child.stderr.take();
-    let stderr = start_thread(threads, move || stderr.map(stderr_tail).unwrap_or_default());
+    let kept = MAX_WORDS + settings.own.scrub.margin();
+    let stderr = start_thread(threads, move || {
+        stderr
+            .map(|stderr| end_of(stderr, kept))
+            .unwrap_or_default()
+    });
     let (writer, stderr) = match (writer, stderr) {
         (Ok(writer), Ok(stderr)) => (writer, stderr),
         (Err(error), _) | (_, Err(error)) => {
@@ -368,7 +373,9 @@ fn run(
             request::verdict(&answer, &settings.own.approver, is_approvable)
         }
         (Ok(_), Ok(status)) => {
-            let stderr = settings.scrub.clean(stderr.trim());
+            let stderr = settings.own.scrub.clean_end(&stderr, MAX_WORDS);
+            let stderr = stderr.replace(char::is_control, " ");
+            let stderr = stderr.trim();
             let why = match stderr.is_empty() {
                 true => format!("`{command}` ended with {status}"),
                 false => format!("`{command}` ended with {status}: {stderr}"),
@@ -406,17 +413,16 @@ fn request_of(item: &Item, context: &CourierContext) -> Result<(String, bool), F
     Ok((json, disclosure.is_approvable()))
 }
 
-/// Returns the end of what a program writes to stderr, on one line.
-fn stderr_tail(mut stderr: impl Read) -> String {
-    let mut kept = Vec::new();
+/// Returns the end of what a program writes to stderr: this many bytes.
+fn end_of(mut stderr: impl Read, kept: usize) -> String {
+    let mut end = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-        kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(MAX_WORDS);
-        kept.drain(..surplus);
+        end.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let surplus = end.len().saturating_sub(kept);
+        end.drain(..surplus);
     }
-    let text = String::from_utf8_lossy(&kept).into_owned();
-    text.replace(|c: char| c.is_control(), " ")
+    String::from_utf8_lossy(&end).into_owned()
 }
 
 fn failure(kind: FailureKind, why: impl ToString) -> Failure {

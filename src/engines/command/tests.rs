@@ -278,6 +278,30 @@ fn the_end_of_stderr_shows_no_value_of_env() {
 }
 
 #[test]
+fn a_secret_at_the_edge_of_the_end_of_stderr_is_hidden_whole() {
+    const SECRET: &str = "PAGER\"SECRET-77-0123456789\nabcdefghijk";
+    const SCRIPT: &str = r#"many() { head -c "$1" /dev/zero | tr '\0' "$2"; }
+        { many 900 y; printf %s "$1"; many "$2" z; } >&2; exit 1"#;
+    let json = json!(SECRET).to_string();
+    for written in [SECRET, json.trim_matches('"')] {
+        for after in [470_usize, 499, 500, 501, 5000] {
+            let options = json!({
+                "command": "sh",
+                "args": ["-c", SCRIPT, "sh", written, after.to_string()],
+                "env": {"TOKEN": SECRET},
+            });
+            let mut courier = courier_with(&options, &context("command"));
+            let results = carry(&mut *courier, &item("1"));
+            let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
+            let (_, shown) = failure.why.split_once("status: 1: ").unwrap();
+            let visible = "z".repeat(after.min(500));
+            let shown = shown.trim_start_matches("[hidden]");
+            assert_eq!(shown, visible, "{after}: {written}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_shown_whole_can_only_be_denied() {
     let item = Item {
         call: r#"{"name":"x","arguments":{"password":"hunter2-XK"}}"#.to_owned(),

@@ -19,6 +19,9 @@ const SHORTEST: usize = 4;
 const SHORTEST_UNNAMED: usize = 8;
 /// How many characters of a service's answer are quoted.
 const QUOTED: usize = 200;
+/// The most bytes that an escaped text has for each of its own, as in `\\\\u0041`.
+const LONGEST_ESCAPE: usize = 7;
+
 /// The secrets of one engine.
 #[derive(Debug, Clone, Default)]
 pub(in crate::engines) struct Scrub(Vec<Secret>);
@@ -42,6 +45,28 @@ impl Scrub {
     /// Returns the text without the secrets.
     pub(in crate::engines) fn clean(&self, text: &str) -> String {
         without(0, text, &self.find(text))
+    }
+
+    /// Returns about the last `longest` bytes of the text, without the secrets.
+    ///
+    /// `text` must begin at least [`Scrub::margin`] bytes before those, unless it is whole: then no part of a secret
+    /// remains whose beginning is missing.
+    pub(in crate::engines) fn clean_end(&self, text: &str, longest: usize) -> String {
+        let found = self.find(text);
+        let mut from = text.len().saturating_sub(longest);
+        if let Some(cut) = found.iter().find(|secret| secret.contains(&from)) {
+            from = cut.start;
+        }
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        without(from, text, &found)
+    }
+
+    /// Returns how many bytes the longest secret can have in a text.
+    pub(in crate::engines) fn margin(&self) -> usize {
+        let lengths = self.0.iter().map(|secret| secret.expose().len());
+        lengths.max().unwrap_or(0).saturating_mul(LONGEST_ESCAPE)
     }
 
     /// Returns the beginning of what somebody else wrote, in quotes, on one line, without the secrets; `None` if there
@@ -280,6 +305,28 @@ mod tests {
         // `abc` is too short to be hidden without damage.
         let clean = scrub.clean("blue k3y1 R0UTE-99 abc");
         assert_eq!(clean, "blue [hidden] [hidden] abc");
+    }
+
+    #[test]
+    fn the_end_of_a_text_shows_no_part_of_a_secret() {
+        let mut scrub = Scrub::default();
+        scrub.add("0123456789");
+        scrub.add("ÄÖÜß");
+        let text = format!(
+            "{}0123456789é0123456789ÄÖÜß\\u0030123456789.",
+            "x".repeat(100)
+        );
+        for longest in 0..=text.len() {
+            let end = scrub.clean_end(&text, longest);
+            let rest = end.replace(HIDDEN, "");
+            assert!(
+                !rest.contains(|c: char| c.is_ascii_digit() || "ÄÖÜß".contains(c)),
+                "{end}"
+            );
+        }
+        assert_eq!(scrub.clean_end(&text, 1), ".");
+        assert_eq!(scrub.clean_end(&text, 2), "[hidden].");
+        assert!(scrub.margin() >= 70);
     }
 
     #[test]
