@@ -102,18 +102,7 @@ fn read(
     options: &Map<String, Value>,
     _: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    if let Some(env) = options.get("env") {
-        // Serde's message would quote the value.
-        let is_right = env
-            .as_object()
-            .is_some_and(|env| env.values().all(Value::is_string));
-        if !is_right {
-            let why = "`env` must be an object of strings".to_owned();
-            return Err(BadOptions(why));
-        }
-    }
-    let read = Options::deserialize(Value::Object(options.clone()));
-    let Options { command, args, env } = read.map_err(|error| BadOptions(error.to_string()))?;
+    let Options { command, args, env } = read_options(options)?;
     if command.trim().is_empty() {
         return Err(BadOptions("`command` is empty".to_owned()));
     }
@@ -140,6 +129,25 @@ fn read(
         approver: approver_of("command", name, None)?,
         scrub: Arc::new(scrub),
     })))
+}
+
+fn read_options(options: &Map<String, Value>) -> Result<Options, BadOptions> {
+    for (key, value) in options {
+        let wanted = match &**key {
+            "command" if !value.is_string() => "a string",
+            "args" if !holds_strings(value.as_array()) => "a list of strings",
+            "env" if !holds_strings(value.as_object().map(Map::values)) => "an object of strings",
+            _ => continue,
+        };
+        // Serde's message would quote the value.
+        return Err(BadOptions(format!("`{key}` must be {wanted}")));
+    }
+    Options::deserialize(Value::Object(options.clone()))
+        .map_err(|error| BadOptions(error.to_string()))
+}
+
+fn holds_strings<'v>(values: Option<impl IntoIterator<Item = &'v Value>>) -> bool {
+    values.is_some_and(|values| values.into_iter().all(Value::is_string))
 }
 
 impl fmt::Debug for CommandSettings {

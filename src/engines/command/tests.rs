@@ -230,13 +230,24 @@ fn options_are_checked_when_they_are_read() {
     assert!(bad(json!({})).contains("missing field `command`"));
     assert!(bad(json!({"command": " "})).contains("empty"));
     assert!(bad(json!({"command": "x", "arg": []})).contains("unknown field `arg`"));
-    assert!(bad(json!({"command": 5})).contains("string"));
-    for env in [json!({"A": 5371}), json!(["5371"]), json!("5371")] {
-        let error = bad(json!({"command": "x", "env": env}));
-        assert!(
-            error.contains("`env`") && !error.contains("5371"),
-            "{error}"
-        );
+    for value in [
+        json!({"A": 5371}),
+        json!(["5371", 5371]),
+        json!("5371"),
+        json!(5371),
+        json!([["5371"]]),
+        json!({"A": {"B": "5371"}}),
+    ] {
+        for key in ["command", "args", "env"] {
+            if key == "command" && value.is_string() {
+                continue;
+            }
+            let mut options = json!({"command": "x"});
+            options[key] = value.clone();
+            let error = bad(options);
+            let is_named = error.starts_with(&format!("`{key}` must be "));
+            assert!(is_named && !error.contains("5371"), "{error}");
+        }
     }
     assert!(bad(json!({"command": "x", "env": {"A=B": "s"}})).contains("A=B"));
     assert!(bad(json!({"command": "x", "args": ["a\0b"]})).contains("NUL"));
