@@ -378,7 +378,10 @@ fn run(
     };
     Some(match (read, status) {
         (Ok(_), Ok(status)) if status.success() => {
-            request::verdict(&answer, &settings.own.approver, is_approvable)
+            let CommandSettings {
+                approver, scrub, ..
+            } = &settings.own;
+            request::verdict(&answer, approver, is_approvable, scrub)
         }
         (Ok(_), Ok(status)) => {
             let stderr = settings.own.scrub.clean_end(&stderr, MAX_WORDS);

@@ -244,6 +244,7 @@ impl CourierSettings for WebhookSettings {
         Some(Arc::new(WebhookCallback {
             key,
             approver: self.approver.clone(),
+            scrub: Arc::clone(&self.scrub),
             carried: Arc::clone(&self.carried),
             show: context.show,
             redaction: context.redaction.clone(),
@@ -407,7 +408,10 @@ impl Question {
         let mut pause = FIRST_POLL;
         loop {
             if reply.status != StatusCode::ACCEPTED {
-                let verdict = request::verdict(&reply.body, &settings.approver, is_approvable);
+                let WebhookSettings {
+                    approver, scrub, ..
+                } = &**settings;
+                let verdict = request::verdict(&reply.body, approver, is_approvable, scrub);
                 return Some(verdict.map_err(|failure| self.with_peer(failure)));
             }
             let url = match self.next_poll(polled, &reply) {
@@ -486,6 +490,7 @@ impl Question {
 struct WebhookCallback {
     key: SigningKey,
     approver: String,
+    scrub: Arc<Scrub>,
     carried: Arc<Carried>,
     show: Show,
     redaction: Redaction,
@@ -516,7 +521,7 @@ impl Callback for WebhookCallback {
         if self.carried.has_counted(&signed.id) {
             return Err(BadCallback::Replayed);
         }
-        let verdict = request::read_answer(body, &self.approver)
+        let verdict = request::read_answer(body, &self.approver, &self.scrub)
             .map_err(|bad| BadCallback::Malformed(bad.as_str()))?;
         // `read_answer` has checked that no key is there twice.
         let Subject { id, fingerprint } = serde_json::from_slice(body).map_err(|_| {

@@ -308,6 +308,53 @@ fn no_secret_of_an_engine_leaves_it() {
     session.finish();
 }
 
+// A proxy of the service may append what it got to the answer.
+#[test]
+fn a_reason_that_the_agent_reads_shows_no_secret_of_its_engine() {
+    let says = |request: &str| no(&format!("not today {MARK} {request}"));
+    let token = format!("{MARK}/token");
+    let (at_once, later) = (says(&token), says(&token.replace('/', "%2F")));
+    let service = OddServer::start(move |_| response(200, &[], &at_once));
+    let called = OddServer::start(|_| response(202, &[], ""));
+    let headers =
+        json!({"headers": {"Authorization": "Bearer ${HOOK_TOKEN}", "x-key": "${HOOK_KEY}"}});
+    let deny = |engine: Value, service: &OddServer| {
+        let mut session = ProxyTest::with_inbox()
+            .env("HOOK_SECRET", SECRET)
+            .env("HOOK_TOKEN", &token)
+            .env("HOOK_KEY", MARK)
+            .section(json!({"engines": [engine]}))
+            .start_without_elicitation();
+        let call = session.call("wipe", json!({"n": 1}));
+        if engine_awaits_callback(&engine) {
+            eventually("the service is asked", || !service.seen().is_empty());
+            let asked: Value = serde_json::from_str(&service.seen()[0].text).unwrap();
+            let page = announced_page(|| session.stderr());
+            let mut answer: Value = serde_json::from_str(&later).unwrap();
+            answer["id"] = asked["request"]["id"].clone();
+            answer["fingerprint"] = asked["request"]["fingerprint"].clone();
+            let status = post(&page, "/callback/ops", "m1", &answer.to_string());
+            assert_eq!(status, 200);
+        }
+        let refusal = session.refusal(call);
+        let history = format!("{:?}", session.terminal().history());
+        let log = fs::read_to_string(session.path("audit.jsonl")).unwrap();
+        for text in [refusal, history, log, session.stderr()] {
+            assert!(!text.contains(MARK), "{text}");
+        }
+        let line = session.decision("wipe");
+        assert_eq!(line["reason"], "not today [hidden] [hidden]", "{line}");
+        session.finish();
+    };
+    deny(with(hook("ops", &service), headers.clone()), &service);
+    let signed = json!({"secret": "${HOOK_SECRET}"});
+    deny(with(with(hook("ops", &called), headers), signed), &called);
+}
+
+fn engine_awaits_callback(engine: &Value) -> bool {
+    engine.get("secret").is_some()
+}
+
 #[test]
 fn what_no_engine_can_work_with_stops_the_start_and_says_why() {
     for (section, says) in [

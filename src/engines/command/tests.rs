@@ -289,6 +289,21 @@ fn the_end_of_stderr_shows_no_value_of_env() {
 }
 
 #[test]
+fn a_reason_shows_no_secret_of_env() {
+    let script =
+        r#"printf '{"action":"decline","content":{"reason":"%s asked with %s"}}' "$TEAM" "$TOKEN""#;
+    let options = json!({
+        "command": "sh",
+        "args": ["-c", script],
+        "env": {"TOKEN": "k3y+1", "TEAM": "blue"},
+    });
+    let mut courier = courier_with(&options, &context("command"));
+    let results = carry(&mut *courier, &item("1"));
+    let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(verdict.reason.unwrap(), "blue asked with [hidden]");
+}
+
+#[test]
 fn a_secret_at_the_edge_of_the_end_of_stderr_is_hidden_whole() {
     const SECRET: &str = "PAGER\"SECRET-77-0123456789\nabcdefghijk";
     const SCRIPT: &str = r#"many() { head -c "$1" /dev/zero | tr '\0' "$2"; }
