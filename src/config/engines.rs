@@ -715,11 +715,18 @@ fn check_name(name: &str, kind: Option<Kind>) -> Result<(), Fault> {
             found: format!("`{}`", shown(name)),
         })
     };
-    let other = Kind::of(name).filter(|named| kind.is_some_and(|kind| kind != *named));
+    // In any case: people read the names in records.
+    let lower = name.to_ascii_lowercase();
+    let other = Kind::of(&lower)
+        .filter(|named| kind.is_some_and(|kind| kind != *named || name != named.word()));
     match (kind, other) {
         _ if !is_name => Err(fault(
             "a name of letters, digits, `-`, `_` and `.`, at most 64".to_owned(),
         )),
+        (Some(_), _) if lower == EngineId::CACHE => Err(fault(format!(
+            "a name other than `{}`, which stands for an earlier approval in records",
+            EngineId::CACHE
+        ))),
         (Some(kind), _) if kind.is_unique() && name != kind.word() => {
             Err(fault(format!("no other name than `{}`", kind.word())))
         }

@@ -113,6 +113,26 @@ fn an_invalid_list_of_engines_is_an_error_with_its_place() {
             "/0/name",
             "letters",
         ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Elicitation"}]"#,
+            "/0/name",
+            "another type",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Webhook"}]"#,
+            "/0/name",
+            "another type",
+        ),
+        (
+            r#"[{"type":"command","command":"a","name":"cache"}]"#,
+            "/0/name",
+            "an earlier approval",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Cache"}]"#,
+            "/0/name",
+            "an earlier approval",
+        ),
         (r#"[{"type":"webhook","secret":"x"}]"#, "/0", "needs `url`"),
         (
             r#"[{"type":"webhook","url":"https://a","sekret":"x"}]"#,
