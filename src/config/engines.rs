@@ -197,7 +197,8 @@ impl ConfiguredEngine {
 pub struct ConfiguredEngines {
     /// Each engine.
     pub list: Vec<ConfiguredEngine>,
-    /// The variables that secret options expand. Child processes must not inherit them.
+    /// The variables that options of engines expand, also of those that this run does not ask. Child processes must not
+    /// inherit them.
     pub withheld: Vec<OsString>,
 }
 
@@ -241,7 +242,7 @@ impl Engines {
         let mut configured = ConfiguredEngines::default();
         for entry in self.0 {
             let (name, source) = (entry.name.clone(), entry.source.clone());
-            let engine = entry.configured(context, &mut configured.withheld);
+            let engine = entry.configured(context);
             let engine = engine.map_err(|why| ConfigError::Engine {
                 place: source.map(|source| source.place("engines")),
                 engine: name,
@@ -249,9 +250,12 @@ impl Engines {
             })?;
             configured.list.push(engine);
         }
-        configured.withheld.sort();
-        configured.withheld.dedup();
         Ok(configured)
+    }
+
+    /// Returns the texts of all options in which variables are expanded.
+    pub(super) fn expanded(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(EngineEntry::expanded)
     }
 
     /// The name of the first engine that is not among `allowed`.
@@ -379,6 +383,28 @@ impl EngineEntry {
         !self.options.is_empty() || self.show.is_some()
     }
 
+    /// Returns the texts of the options in which [`EngineEntry::plain_options`] expands variables.
+    fn expanded(&self) -> impl Iterator<Item = &str> {
+        let options = self.options.iter().flat_map(|(key, value)| match value {
+            Json::String(text) if self.expands(key) => vec![text.as_str()],
+            Json::Object(members) => members.values().filter_map(Json::as_str).collect(),
+            Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => {
+                Vec::new()
+            }
+        });
+        options
+    }
+
+    /// Returns true if variables are expanded in the text of this option.
+    fn expands(&self, key: &str) -> bool {
+        let options = self.kind.map_or(&[][..], Kind::options);
+        // A URL may hold a token.
+        key == "url"
+            || options
+                .iter()
+                .any(|option| option.key == key && option.is_secret)
+    }
+
     fn is_same_engine(&self, other: &EngineEntry) -> bool {
         self.kind == other.kind && self.options == other.options && self.show == other.show
     }
@@ -396,11 +422,7 @@ impl EngineEntry {
         self.min_risk = self.min_risk.or(other.min_risk);
     }
 
-    fn configured(
-        self,
-        context: &EngineContext<'_>,
-        withheld: &mut Vec<OsString>,
-    ) -> Result<ConfiguredEngine, String> {
+    fn configured(self, context: &EngineContext<'_>) -> Result<ConfiguredEngine, String> {
         let Some(kind) = self.kind else {
             return Err("it is not defined".to_owned());
         };
@@ -408,7 +430,7 @@ impl EngineEntry {
             Kind::Elicitation => (Engine::Elicitation, None, None),
             Kind::OutOfBand(registered) => {
                 let name = EngineId::named(&self.name);
-                let options = self.plain_options(kind, context, withheld)?;
+                let options = self.plain_options(kind, context)?;
                 let courier = registered.read(name, &options, context.transport);
                 let courier = courier.map_err(|bad| bad.to_string())?;
                 (
@@ -444,17 +466,15 @@ impl EngineEntry {
         })
     }
 
-    /// Returns the options with the values of their variables and secret files. Adds the variables to `withheld`.
+    /// Returns the options with the values of their variables and secret files.
     fn plain_options(
         &self,
         kind: Kind,
         context: &EngineContext<'_>,
-        withheld: &mut Vec<OsString>,
     ) -> Result<Map<String, Json>, String> {
-        let mut reader = SecretReader {
+        let reader = SecretReader {
             environment: context.environment,
             source: self.source.as_ref(),
-            withheld,
         };
         let mut plain = Map::new();
         for (key, value) in &self.options {
@@ -463,8 +483,7 @@ impl EngineEntry {
                 (Some(option), Json::String(text)) if option.is_secret => {
                     (key.as_str(), Json::String(reader.text(key, text)?))
                 }
-                // It may hold a token.
-                (Some(_), Json::String(text)) if key == "url" => {
+                (Some(_), Json::String(text)) if self.expands(key) => {
                     (key.as_str(), Json::String(reader.plain(key, text)?))
                 }
                 // Headers, or the environment of a program.
@@ -519,12 +538,11 @@ pub(super) struct SecretReader<'a> {
     pub(super) environment: &'a Environment,
     /// Where they were written.
     pub(super) source: Option<&'a Source>,
-    pub(super) withheld: &'a mut Vec<OsString>,
 }
 
 impl SecretReader<'_> {
     /// Returns a secret that was written as `text` under `key`.
-    pub(super) fn text(&mut self, key: &str, text: &str) -> Result<String, String> {
+    pub(super) fn text(&self, key: &str, text: &str) -> Result<String, String> {
         if variables_of(text).next().is_none() {
             self.refuse_readable(key)?;
         }
@@ -538,11 +556,9 @@ impl SecretReader<'_> {
         }
     }
 
-    /// Returns `text` with its variables replaced, and withholds them from child processes.
-    fn plain(&mut self, key: &str, text: &str) -> Result<String, String> {
-        let value = expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))?;
-        self.withheld.extend(variables_of(text).map(OsString::from));
-        Ok(value)
+    /// Returns `text` with its variables replaced.
+    fn plain(&self, key: &str, text: &str) -> Result<String, String> {
+        expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))
     }
 
     /// Returns the secret in the file that `path` names.

@@ -89,6 +89,8 @@ pub(super) struct Guarded {
     pub(super) proxy: Layer,
     /// Where `approvalProxy` is.
     pub(super) proxy_at: Source,
+    /// The `approvalRules` of all servers in its file.
+    pub(super) others: Vec<Layer>,
     /// The config file as it was named, if there is one.
     pub(super) file: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
@@ -103,6 +105,7 @@ impl Guarded {
             rules_at: Source::Flags,
             proxy: Layer::default(),
             proxy_at: Source::Flags,
+            others: Vec::new(),
             file: None,
             warnings: Vec::new(),
         }
@@ -209,6 +212,8 @@ impl Guarded {
         };
         let known = names_of(|_| true);
         let enabled = names_of(|entry| !entry.is_disabled());
+        let others = file.servers.iter().map(|entry| entry.rules.clone());
+        let others: Vec<Layer> = others.collect();
         let Some(mut entry) = choose(file.servers, server.as_deref()) else {
             let (elsewhere, no_servers) = (file.elsewhere, file.no_servers);
             return Err(no_such_server(
@@ -262,6 +267,7 @@ impl Guarded {
             rules_at,
             proxy: file.proxy,
             proxy_at,
+            others,
             file: Some(config_path),
             warnings,
         })

@@ -308,6 +308,37 @@ fn no_secret_of_an_engine_leaves_it() {
     session.finish();
 }
 
+#[test]
+fn the_secret_of_another_servers_engine_reaches_neither_the_server_nor_a_program() {
+    let test = ProxyTest::with_inbox();
+    let env = test.path("command-env");
+    let other =
+        json!({"type": "webhook", "url": "https://ops.example/", "secret": "${HOOK_SECRET}"});
+    let program = json!({"type": "command", "command": "sh", "env": {"PATH": "/opt/q7:${PATH}"},
+        "args": ["-c", "env > \"$1\"; echo '{\"action\":\"decline\"}'", "sh", env]});
+    let config = json!({
+        "mcpServers": {
+            "files": test.built_entry(),
+            "other": {"command": "none", "approvalRules": {"engines": [other]}},
+        },
+        "approvalProxy": {"engines": [program]},
+    });
+    let mut session = test
+        .env("HOOK_SECRET", SECRET)
+        .config(config)
+        .start_without_elicitation();
+    let call = session.call("wipe", json!({}));
+    session.refusal(call);
+    let report = session.script(json!({"do": "report"})).to_string();
+    let program = fs::read_to_string(session.path("command-env")).unwrap();
+    assert!(program.contains("PATH=/opt/q7:/"), "{program}");
+    assert!(report.contains("PATH"), "{report}");
+    for text in [report, program] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    session.finish();
+}
+
 // A proxy of the service may append what it got to the answer.
 #[test]
 fn a_reason_that_the_agent_reads_shows_no_secret_of_its_engine() {

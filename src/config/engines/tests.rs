@@ -200,10 +200,9 @@ fn a_name_that_nothing_defines_is_an_error_that_lists_the_names() {
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 #[test]
-fn a_secret_comes_from_a_variable_or_a_file_and_its_variable_is_withheld() {
+fn a_secret_comes_from_a_variable_or_a_file() {
     let json = format!(r#"[{{{HOOK},"secret":"${{HOOK_KEY}}"}}]"#);
     let found = configured(&json, &[("HOOK_KEY", SECRET)]).unwrap();
-    assert_eq!(found.withheld, ["HOOK_KEY"]);
     assert!(!format!("{found:?}").contains("MDEy"));
     for (variables, says) in [
         (&[][..], "HOOK_KEY"),
@@ -227,8 +226,7 @@ fn a_secret_comes_from_a_variable_or_a_file_and_its_variable_is_withheld() {
     let error = configured(&json, &[]).unwrap_err();
     assert!(error.contains("/nowhere/key"), "{error}");
     let headers = format!(r#"[{{{HOOK},"headers":{{"Authorization":"Bearer ${{TOKEN_X}}"}}}}]"#);
-    let found = configured(&headers, &[("TOKEN_X", "t0ken")]).unwrap();
-    assert_eq!(found.withheld, ["TOKEN_X"]);
+    assert!(configured(&headers, &[("TOKEN_X", "t0ken")]).is_ok());
 }
 
 #[test]
