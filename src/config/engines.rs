@@ -253,8 +253,8 @@ impl Engines {
         Ok(configured)
     }
 
-    /// Returns the texts of all options in which variables are expanded.
-    pub(super) fn expanded(&self) -> impl Iterator<Item = &str> {
+    /// Returns the texts of all options in which variables are expanded, and whether each is secret.
+    pub(super) fn expanded(&self) -> impl Iterator<Item = (&str, bool)> {
         self.0.iter().flat_map(EngineEntry::expanded)
     }
 
@@ -384,15 +384,19 @@ impl EngineEntry {
     }
 
     /// Returns the texts of the options in which [`EngineEntry::plain_options`] expands variables.
-    fn expanded(&self) -> impl Iterator<Item = &str> {
-        let options = self.options.iter().flat_map(|(key, value)| match value {
-            Json::String(text) if self.expands(key) => vec![text.as_str()],
-            Json::Object(members) => members.values().filter_map(Json::as_str).collect(),
+    fn expanded(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.options.iter().flat_map(|(key, value)| match value {
+            Json::String(text) if self.expands(key) => vec![(text.as_str(), true)],
+            Json::Object(members) => {
+                let members = members.iter();
+                let texts =
+                    members.filter_map(|(name, value)| Some((value.as_str()?, names_secret(name))));
+                texts.collect()
+            }
             Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => {
                 Vec::new()
             }
-        });
-        options
+        })
     }
 
     /// Returns true if variables are expanded in the text of this option.

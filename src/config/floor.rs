@@ -8,7 +8,7 @@ use super::engines::{Engines, FILE};
 use super::error::{ConfigError, path};
 use super::host_name::HostName;
 use super::number::Seconds;
-use super::pointer::Pointer;
+use super::pointer::{Pointer, shown};
 use super::setting::Setting;
 use super::settings::{Layer, SETTINGS};
 use super::word::{DedupeFields, Word as _};
@@ -124,6 +124,26 @@ impl Floors {
             Some(floor) => Err(floor.refusal(source.place("dryRun"), dry_run())),
             None => Ok(()),
         }
+    }
+
+    /// Refuses to give the server a `variable` that holds a secret: with it, whoever wrote the server's entry could
+    /// answer questions.
+    ///
+    /// # Errors
+    /// The `place` that names the variable, and that of a floor.
+    pub(super) fn forbid_secret(&self, place: &str, variable: &str) -> Result<(), ConfigError> {
+        let Some(floor) = self.0.first() else {
+            return Ok(());
+        };
+        let undercut = Undercut {
+            name: "",
+            problem: format!(
+                "the server would get the variable `{}`, whose value can approve calls",
+                shown(variable)
+            ),
+            key: "",
+        };
+        Err(floor.refusal(place.to_owned(), undercut))
     }
 
     /// Refuses a state folder that is not the `usual` one, if a floor needs a passphrase and none pins its key: whoever

@@ -91,6 +91,8 @@ pub(super) struct Guarded {
     pub(super) proxy_at: Source,
     /// The `approvalRules` of all servers in its file.
     pub(super) others: Vec<Layer>,
+    /// The variables that the server gets, each with the place that names it.
+    pub(super) variables: Vec<(String, String)>,
     /// The config file as it was named, if there is one.
     pub(super) file: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
@@ -106,6 +108,7 @@ impl Guarded {
             proxy: Layer::default(),
             proxy_at: Source::Flags,
             others: Vec::new(),
+            variables: Vec::new(),
             file: None,
             warnings: Vec::new(),
         }
@@ -184,14 +187,27 @@ impl Guarded {
             );
             added.map_err(|fault| in_variable(variable, fault))?;
         }
-        Ok(Guarded::alone(UpstreamConfig {
-            name: name.unwrap_or_else(|| name_of_url(&parsed)),
-            target: Target::Url(UrlTarget {
-                is_sse: url_type.map_or_else(|| names_sse(&text), |kind| kind == UrlType::Sse),
-                url: Secret::new(text.trim().to_owned()),
-                headers: all.into_map(),
-            }),
-        }))
+        let of_url = match url {
+            UrlChoice::Argument(_) => None,
+            UrlChoice::Variable(variable) => Some(("`--url-env`", variable.as_str())),
+        };
+        let of_headers = headers
+            .iter()
+            .map(|(_, variable)| ("`--header-env`", &**variable));
+        let of_bearer = bearer.map(|variable| ("`--bearer-env`", variable));
+        let variables = of_url.into_iter().chain(of_headers).chain(of_bearer);
+        let variables = variables.map(|(flag, name)| (flag.to_owned(), name.to_owned()));
+        Ok(Guarded {
+            variables: variables.collect(),
+            ..Guarded::alone(UpstreamConfig {
+                name: name.unwrap_or_else(|| name_of_url(&parsed)),
+                target: Target::Url(UrlTarget {
+                    is_sse: url_type.map_or_else(|| names_sse(&text), |kind| kind == UrlType::Sse),
+                    url: Secret::new(text.trim().to_owned()),
+                    headers: all.into_map(),
+                }),
+            })
+        })
     }
 
     /// The server called `server` of a `file`, or the first that is not disabled.
@@ -239,6 +255,10 @@ impl Guarded {
                 shown(&entry.name),
             ));
         }
+        let variables = entry.variables().into_iter();
+        let variables = variables
+            .map(|(at, name)| (format!("{}: {at}", path(&config_path)), name))
+            .collect();
         let mut rules = std::mem::take(&mut entry.rules);
         let rules_at = Source::File {
             file: config_path.clone(),
@@ -268,6 +288,7 @@ impl Guarded {
             proxy: file.proxy,
             proxy_at,
             others,
+            variables,
             file: Some(config_path),
             warnings,
         })

@@ -148,6 +148,11 @@ pub(super) fn resolve(
     let process = layer.clone().over(Layer::defaults());
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
     let mut withheld = user.withheld();
+    for (place, name) in &guarded.variables {
+        if withheld.is_secret(name) || name == AUTH_TOKEN {
+            user.floors.forbid_secret(place, name)?;
+        }
+    }
     let (mut layer, raised, sources) = merged(layer, &guarded, &user, environment)?;
     let of_this_server = sources.iter().map(|(_, layer)| layer);
     of_this_server

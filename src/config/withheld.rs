@@ -4,29 +4,41 @@
 //! not get the secret with which another proxy's engine can be answered. `transport::child` and the engine `command`
 //! leave the variables out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use super::engines::Engines;
 use super::expand::variables_of;
 use super::settings::Layer;
 
-/// Names of variables.
+/// The variables, by name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Withheld(BTreeSet<String>);
+pub(super) struct Withheld {
+    /// Each, with whether an option that is certainly secret uses it.
+    variables: BTreeMap<String, bool>,
+}
 
 impl Withheld {
     /// Adds the variables in the options of a layer's engines, and in the token that is sent with questions.
     pub(super) fn add(&mut self, layer: &Layer) {
-        let engines = layer.engines.iter().flat_map(|engines| engines.expanded());
-        let token = layer.question_token.iter().map(|token| token.as_written());
-        let names = engines.chain(token).flat_map(variables_of);
-        let secret = names.filter(|name| !is_needed(name));
-        self.0.extend(secret.map(str::to_owned));
+        let engines = layer.engines.iter().flat_map(Engines::expanded);
+        let token = layer.question_token.iter();
+        let token = token.map(|token| (token.as_written(), true));
+        for (text, is_secret) in engines.chain(token) {
+            for name in variables_of(text).filter(|name| !is_needed(name)) {
+                *self.variables.entry(name.to_owned()).or_default() |= is_secret;
+            }
+        }
+    }
+
+    /// Returns true if the variable holds a secret.
+    pub(super) fn is_secret(&self, name: &str) -> bool {
+        self.variables.get(name) == Some(&true)
     }
 
     /// Returns the names, in order.
     pub(super) fn into_names(self) -> Vec<OsString> {
-        self.0.into_iter().map(OsString::from).collect()
+        self.variables.into_keys().map(OsString::from).collect()
     }
 }
 
