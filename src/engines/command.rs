@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -63,9 +65,12 @@ const MAX_RUNNING: usize = 16;
 /// that its first thread passes on to the other two.
 const MAX_THREADS: usize = 4 * MAX_RUNNING;
 /// The longest accepted answer, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
 const MAX_WORDS: usize = 500;
+
+/// How often we check whether a program has ended that has not closed its stdout.
+const END_CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// How many times, and how often, we check whether a program's stderr has ended after the program has exited.
 const STDERR_CHECKS: usize = 50;
@@ -337,25 +342,19 @@ fn run(
             return Some(Err(failure(FailureKind::Unreachable, error)));
         }
     };
-    let mut answer = Vec::new();
-    let read = match child.stdout.take() {
-        Some(stdout) => stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer),
-        None => Ok(0),
+    let answer = match answer_of(&mut child) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            // It may never stop writing.
+            end(program);
+            let why = format!("the program's answer is longer than {MAX_ANSWER} bytes");
+            let _ = child.wait();
+            return Some(Err(failure(FailureKind::Rejected, why)));
+        }
+        Err(error) => Err(error),
     };
-    if answer.len() as u64 > MAX_ANSWER {
-        // It may never stop writing.
-        end(program);
-        let why = format!("the program's answer is longer than {MAX_ANSWER} bytes");
-        let _ = child.wait();
-        return Some(Err(failure(FailureKind::Rejected, why)));
-    }
     // Wait for its end, mark it as over, and only then reap it: until it is reaped, no other process has its id.
-    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
-        let _ = waitid(
-            WaitId::Pid(pid),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        );
-    }
+    is_over(&child, WaitIdOptions::empty());
     let was_ended = matches!(
         std::mem::replace(&mut *held(program), Program::Over),
         Program::Over
@@ -364,27 +363,16 @@ fn run(
     if was_ended {
         return None;
     }
-    // Both threads end with the program, unless it left a process behind that holds its pipes. We do not wait for that.
     drop(writer);
-    for _ in 0..STDERR_CHECKS {
-        if stderr.is_finished() {
-            break;
-        }
-        thread::sleep(STDERR_CHECK_EVERY);
-    }
-    let stderr = match stderr.is_finished() {
-        true => stderr.join().unwrap_or_default(),
-        false => String::new(),
-    };
-    Some(match (read, status) {
-        (Ok(_), Ok(status)) if status.success() => {
+    Some(match (answer, status) {
+        (Ok(answer), Ok(status)) if status.success() => {
             let CommandSettings {
                 approver, scrub, ..
             } = &settings.own;
             request::verdict(&answer, approver, is_approvable, scrub)
         }
         (Ok(_), Ok(status)) => {
-            let stderr = settings.own.scrub.clean_end(&stderr, MAX_WORDS);
+            let stderr = settings.own.scrub.clean_end(&joined(stderr), MAX_WORDS);
             let stderr = stderr.replace(char::is_control, " ");
             let stderr = stderr.trim();
             let why = match stderr.is_empty() {
@@ -395,6 +383,64 @@ fn run(
         }
         (Err(error), _) | (_, Err(error)) => Err(failure(FailureKind::Unreachable, error)),
     })
+}
+
+/// Returns what a program has written to stdout; `None` if it is too long.
+///
+/// The program need not close its stdout: a process that it left behind may hold it open. What it wrote before its end
+/// is in the pipe then.
+fn answer_of(child: &mut Child) -> io::Result<Option<Vec<u8>>> {
+    let mut answer = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else {
+        return Ok(Some(answer));
+    };
+    let mut buffer = [0; 4096];
+    let mut has_ended = false;
+    loop {
+        let limit = match has_ended {
+            true => Duration::ZERO,
+            false => END_CHECK_EVERY,
+        };
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit)) {
+            Ok(0) if has_ended => return Ok(Some(answer)),
+            Ok(0) => has_ended = is_over(child, WaitIdOptions::NOHANG),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => match stdout.read(&mut buffer) {
+                Ok(0) => return Ok(Some(answer)),
+                Ok(count) => {
+                    answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    if answer.len() > MAX_ANSWER {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            },
+        }
+    }
+}
+
+/// Returns true if the program has ended. Does not reap it. Without `NOHANG`, waits for its end.
+fn is_over(child: &Child, how: WaitIdOptions) -> bool {
+    let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
+        return true;
+    };
+    let how = how | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), how).is_ok_and(|ended| ended.is_some())
+}
+
+/// Returns what the thread has read. It ends with the program, unless that left a process behind that holds its pipe. We
+/// do not wait for that.
+fn joined(reader: JoinHandle<String>) -> String {
+    for _ in 0..STDERR_CHECKS {
+        if reader.is_finished() {
+            return reader.join().unwrap_or_default();
+        }
+        thread::sleep(STDERR_CHECK_EVERY);
+    }
+    String::new()
 }
 
 fn start(settings: &Settings) -> io::Result<Child> {

@@ -225,6 +225,31 @@ fn processes_left_behind_cannot_use_up_threads() {
 }
 
 #[test]
+fn a_process_that_is_left_behind_and_holds_the_pipes_delays_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    // In the program's group, and in one of its own.
+    for beginning in ["", "setsid "] {
+        let orphan = format!("{beginning}sleep 1000 & echo $! > '{}'", file.display());
+        let answer = r#"echo '{"action":"decline","content":{"reason":"no"}}'"#;
+        let verdict = result(&format!("{orphan}; {answer}")).unwrap();
+        let left: i32 = std::fs::read_to_string(&file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let left = Pid::from_raw(left).unwrap();
+        assert_eq!(verdict.reason.as_deref(), Some("no"));
+        // All of what the program itself wrote counts, in both places.
+        let twice = format!("{orphan}; {answer}; sleep 0.3; {answer}");
+        assert_eq!(kind(&twice).0, FailureKind::Rejected);
+        let (_, why) = kind(&format!("{orphan}; {answer}; exit 4"));
+        assert!(why.contains("exit status: 4"), "{why}");
+        rustix::process::kill_process(left, Signal::KILL).unwrap();
+    }
+}
+
+#[test]
 fn options_are_checked_when_they_are_read() {
     let bad = |options: Value| settings(&options).unwrap_err().to_string();
     assert!(bad(json!({})).contains("missing field `command`"));
