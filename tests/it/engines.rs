@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use approval_proxy::engines::inbox::passphrase::set;
+use approval_proxy::sys::secret::Secret;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
@@ -533,6 +535,51 @@ fn a_test_asks_nobody_and_says_which_engine_does_not_work() {
     assert_eq!(engines(home.path(), &["test", "up"]).0, 0);
     let (code, _, err) = engines(home.path(), &["test", "u"]);
     assert!(code == 2 && err.contains("`up`, `down`"), "{err}");
+}
+
+#[test]
+fn a_test_finds_a_store_that_cannot_keep_questions() {
+    let service = OddServer::start(|_| response(200, &[], YES));
+    let home = home(&json!([hook("ops", &service), "inbox"]));
+    assert_eq!(engines(home.path(), &["test"]).0, 0);
+    let state = home.path().join("state");
+    assert!(!state.exists(), "a test creates nothing");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let store = state.join("inbox.db");
+    fs::write(&store, "no database").unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o600)).unwrap();
+    // Without the store, no question reaches the service either.
+    for arguments in [&["test"][..], &["test", "--send"]] {
+        let (code, out, err) = engines(home.path(), arguments);
+        assert_eq!(code, 3, "{arguments:?}: {out}{err}");
+        assert_eq!(out.matches("inbox.db").count(), 2, "{out}");
+        assert!(err.contains("2 engines do not work"), "{err}");
+    }
+    let seen = service.seen();
+    assert!(seen.iter().all(|request| request.method == "HEAD"));
+}
+
+#[test]
+fn the_list_counts_a_passphrase() {
+    let home = home(&json!(["inbox"]));
+    let state = home.path().join("state");
+    let file = home.path().join(".config/approval-proxy/config.json");
+    let config =
+        json!({"approvalProxy": {"engines": ["inbox"], "requireAssurance": "inbox-passphrase"}});
+    fs::write(&file, config.to_string()).unwrap();
+    let (_, out, _) = engines(home.path(), &["list"]);
+    assert!(out.contains("inbox is never asked"), "{out}");
+    let passphrase = Secret::new("correct horse".to_owned());
+    set(&Terminal::at(&state).state_dir(), None, &passphrase).unwrap();
+    let (code, out, err) = engines(home.path(), &["list"]);
+    assert!(
+        code == 0 && out.contains("1. inbox, at once") && !out.contains("never"),
+        "{out}{err}"
+    );
+    let (_, out, _) = engines(home.path(), &["list", "--json"]);
+    let list: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list["engines"][0]["assurance"], "inbox-passphrase");
 }
 
 #[test]
