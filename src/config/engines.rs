@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Fault, Problem, names};
-use super::expand::{expand, variables_of};
+use super::expand::{expand, has_default, variables_of};
 use super::floor::Source;
 use super::json::Node;
 use super::nearest::nearest;
@@ -547,7 +547,8 @@ pub(super) struct SecretReader<'a> {
 impl SecretReader<'_> {
     /// Returns a secret that was written as `text` under `key`.
     pub(super) fn text(&self, key: &str, text: &str) -> Result<String, String> {
-        if variables_of(text).next().is_none() {
+        // A default is as literal as a text without a variable.
+        if variables_of(text).next().is_none() || has_default(text) {
             self.refuse_readable(key)?;
         }
         let value = self.plain(key, text)?;
@@ -573,6 +574,16 @@ impl SecretReader<'_> {
             |error: std::io::Error| format!("`{key}`: cannot read `{}`: {error}", path.display());
         let mut text = String::new();
         let file = File::open(&path).map_err(unreadable)?;
+        // Of the opened file, in case the path is a link.
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_file()
+            && let Some(exposure) = readable_by_others(&metadata)
+        {
+            return Err(format!(
+                "`{key}`: other users may read `{}` ({exposure}); `chmod go-r` it",
+                path.display()
+            ));
+        }
         let mut file = file.take(MAX_SECRET + 1);
         file.read_to_string(&mut text).map_err(unreadable)?;
         let secret = text.trim_end_matches(['\n', '\r']);

@@ -219,6 +219,14 @@ fn a_secret_comes_from_a_variable_or_a_file() {
     let path = file.path().display();
     let json = format!(r#"[{{{HOOK},"secretFile":"{path}"}}]"#);
     assert!(configured(&json, &[]).is_ok());
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o640))
+        .unwrap();
+    let error = configured(&json, &[]).unwrap_err();
+    assert!(error.contains("0640") && error.contains("chmod"), "{error}");
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o600))
+        .unwrap();
     let both = format!(r#"[{{{HOOK},"secretFile":"{path}","secret":"${{HOOK_KEY}}"}}]"#);
     let error = configured(&both, &[("HOOK_KEY", SECRET)]).unwrap_err();
     assert!(error.contains("both set"), "{error}");
@@ -252,8 +260,14 @@ fn a_secret_that_stands_in_a_file_that_others_may_read_is_an_error() {
     assert!(!error.contains("MDEy"), "{error}");
     let header = format!(r#"[{{{HOOK},"headers":{{"X-Api-Key":"abc"}}}}]"#);
     assert!(with_mode(&header, 0o644).is_err());
+    // A default stands in the file, too.
+    let default = format!(r#"[{{{HOOK},"secret":"${{NOT_SET:-{SECRET}}}"}}]"#);
+    let error = with_mode(&default, 0o644).unwrap_err();
+    assert!(error.contains("0644") && !error.contains("MDEy"), "{error}");
+    assert!(with_mode(&default, 0o600).is_ok());
     for harmless in [
         format!(r#"[{{{HOOK},"secret":"${{KEY}}"}}]"#),
+        format!(r#"[{{{HOOK},"secret":"${{KEY:-}}"}}]"#),
         format!(r#"[{{{HOOK},"headers":{{"X-Team":"blue"}}}}]"#),
     ] {
         assert!(with_mode(&harmless, 0o644).is_ok(), "{harmless}");

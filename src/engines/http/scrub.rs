@@ -29,6 +29,7 @@ pub(in crate::engines) struct Scrub(Vec<Secret>);
 impl Scrub {
     /// Adds a secret.
     pub(in crate::engines) fn add(&mut self, secret: &str) {
+        let secret = secret.trim();
         let is_known = self.0.iter().any(|known| known.expose() == secret);
         if secret.len() >= SHORTEST && !is_known {
             self.0.push(Secret::new(secret.to_owned()));
@@ -258,14 +259,14 @@ mod tests {
         }
         // As Go, PHP, Python and .NET write JSON, also in a string of other JSON.
         let mut scrub = Scrub::default();
-        scrub.add("p\"q\\r&<é😀+z\n");
+        scrub.add("p\"q\\r&<é😀+\nz");
         for text in [
-            r#"p\"q\\r&<é😀+z\n"#,
-            r#"p\"q\\r\u0026\u003cé😀+z\n"#,
-            r#"p\"q\\r&<\u00e9\ud83d\ude00+z\n"#,
-            r#"p\u0022q\\r\u0026\u003C\u00E9\uD83D\uDE00\u002Bz\u000A"#,
-            r#"p\\\"q\\\\r&<\\u00e9\\ud83d\\ude00+z\\n"#,
-            "p%22q%5cr%26%3C%C3%A9%f0%9f%98%80%2bz%0A",
+            r#"p\"q\\r&<é😀+\nz"#,
+            r#"p\"q\\r\u0026\u003cé😀+\nz"#,
+            r#"p\"q\\r&<\u00e9\ud83d\ude00+\nz"#,
+            r#"p\u0022q\\r\u0026\u003C\u00E9\uD83D\uDE00\u002B\u000Az"#,
+            r#"p\\\"q\\\\r&<\\u00e9\\ud83d\\ude00+\\nz"#,
+            "p%22q%5cr%26%3C%C3%A9%f0%9f%98%80%2b%0Az",
         ] {
             assert_eq!(scrub.clean(&format!("<{text}>")), "<[hidden]>", "{text}");
         }
