@@ -68,6 +68,8 @@ const MAX_THREADS: usize = 4 * MAX_RUNNING;
 const MAX_ANSWER: usize = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
 const MAX_WORDS: usize = 500;
+/// How much before that is searched for secrets of the call, which may begin there, in bytes.
+const SEARCHED: usize = 2_000;
 
 /// How often we check whether a program has ended that has not closed its stdout.
 const END_CHECK_EVERY: Duration = Duration::from_millis(200);
@@ -328,7 +330,7 @@ fn run(
         }
     });
     let stderr = child.stderr.take();
-    let kept = MAX_WORDS + settings.own.scrub.margin();
+    let kept = MAX_WORDS + SEARCHED + settings.own.scrub.margin();
     let stderr = start_thread(threads, move || {
         stderr
             .map(|stderr| end_of(stderr, kept))
@@ -372,9 +374,7 @@ fn run(
             request::verdict(&answer, approver, is_approvable, scrub)
         }
         (Ok(_), Ok(status)) => {
-            let stderr = settings.own.scrub.clean_end(&joined(stderr), MAX_WORDS);
-            let stderr = stderr.replace(char::is_control, " ");
-            let stderr = stderr.trim();
+            let stderr = last_words(&joined(stderr), settings);
             let why = match stderr.is_empty() {
                 true => format!("`{command}` ended with {status}"),
                 false => format!("`{command}` ended with {status}: {stderr}"),
@@ -429,6 +429,18 @@ fn is_over(child: &Child, how: WaitIdOptions) -> bool {
     };
     let how = how | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pid(pid), how).is_ok_and(|ended| ended.is_some())
+}
+
+/// Returns the end of what a program wrote to stderr, on one line, without secrets: its own, and those of the call.
+fn last_words(stderr: &str, settings: &Settings) -> String {
+    let clean = (settings.own.scrub).clean_end(stderr, MAX_WORDS + SEARCHED);
+    let clean = settings.context.redaction.text(&clean);
+    let mut from = clean.len().saturating_sub(MAX_WORDS);
+    while !clean.is_char_boundary(from) {
+        from += 1;
+    }
+    let words = clean.get(from..).unwrap_or_default();
+    words.replace(char::is_control, " ").trim().to_owned()
 }
 
 /// Returns what the thread has read. It ends with the program, unless that left a process behind that holds its pipe. We

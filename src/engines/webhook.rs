@@ -294,6 +294,7 @@ impl WebhookSettings {
             runtime: Arc::clone(&context.runtime),
             transport: Arc::clone(&context.transport),
             scrub: Arc::clone(&self.scrub),
+            redaction: context.redaction.clone(),
             clock: Clock::start(),
             limit: limits.into_iter().flatten().min(),
         }

@@ -616,6 +616,21 @@ fn what_a_service_repeats_never_shows_a_secret() {
 }
 
 #[test]
+fn what_a_service_repeats_of_the_call_shows_no_secret_of_it() {
+    let service = OddServer::start(|request: &Request| {
+        let arguments = &request.text[request.text.find("\"arguments\"").unwrap()..];
+        response(400, &[], &format!("bad: {{{arguments}"))
+    });
+    let item = Item {
+        call: r#"{"name":"drop_table","arguments":{"password":"hunter2-XK"}}"#.to_owned(),
+        ..item("a")
+    };
+    let (_, why) = failed(Webhook::new(&at(&service)).result(&item));
+    assert!(why.contains("bad: "), "{why}");
+    assert!(!why.contains("hunter2"), "{why}");
+}
+
+#[test]
 fn the_common_token_is_sent_unless_the_engine_has_its_own() {
     let service = saying(200, YES);
     let transport = TransportSettings {

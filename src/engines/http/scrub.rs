@@ -71,10 +71,11 @@ impl Scrub {
     }
 
     /// Returns the beginning of what somebody else wrote, in quotes, on one line, without the secrets; `None` if there
-    /// is nothing to show.
-    pub(in crate::engines) fn quote(&self, text: &[u8]) -> Option<String> {
+    /// is nothing to show. A service may also repeat the call, so `redaction` removes the secrets of that.
+    pub(in crate::engines) fn quote(&self, text: &[u8], redaction: &Redaction) -> Option<String> {
         let text = String::from_utf8_lossy(text);
         let clean = self.clean(text.trim());
+        let clean = redaction.text(&clean);
         (!clean.is_empty()).then(|| quoted_text(&clean, QUOTED))
     }
 
@@ -253,7 +254,7 @@ mod tests {
             r#""s3c\/ret+=""#,
             "/x?token=s3c%2Fret%2B%3D",
         ] {
-            let quoted = scrub.quote(text.as_bytes()).unwrap();
+            let quoted = scrub.clean(text);
             assert!(!quoted.contains("s3c"), "{quoted}");
             assert!(quoted.contains(HIDDEN), "{quoted}");
         }
@@ -341,12 +342,12 @@ mod tests {
 
     #[test]
     fn quotes_are_one_short_visible_line() {
-        let scrub = Scrub::default();
-        assert_eq!(scrub.quote(b" \n"), None);
-        let quoted = scrub.quote("a\nb\u{202e}\u{1b}[2J".as_bytes()).unwrap();
+        let quote = |text: &[u8]| Scrub::default().quote(text, &Redaction::default());
+        assert_eq!(quote(b" \n"), None);
+        let quoted = quote("a\nb\u{202e}\u{1b}[2J".as_bytes()).unwrap();
         assert_eq!(quoted, r#""a\nb\u{202e}\u{1b}[2J""#);
-        let long = scrub.quote(&[b'x'; 10_000]).unwrap();
+        let long = quote(&[b'x'; 10_000]).unwrap();
         assert!(long.len() < 300, "{long}");
-        assert!(scrub.quote(b"\xff\xfe").is_some());
+        assert!(quote(b"\xff\xfe").is_some());
     }
 }
