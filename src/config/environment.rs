@@ -1,4 +1,4 @@
-//! Environment variables: values for expansion, and the weakest source of settings.
+//! Environment variables: values for expansion, and a source of settings.
 //!
 //! The caller passes the variables in; this file does not read the process environment.
 

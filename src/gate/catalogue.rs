@@ -434,7 +434,7 @@ impl Catalogue {
     }
 
     /// Handles a changed list, or the start of a client's session.
-    pub(super) fn changed(&mut self) {
+    pub(super) fn list_changed(&mut self) {
         self.generation += 1;
         self.tries = 0;
         self.retry = None;
@@ -447,7 +447,7 @@ impl Catalogue {
 
     /// Handles the start of a client's session: the other side may be another server.
     pub(super) fn session_begins(&mut self) {
-        self.changed();
+        self.list_changed();
         self.was_known = false;
         self.ids = IdForm::Unproven;
         self.pages = Pages::default();

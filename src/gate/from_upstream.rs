@@ -142,7 +142,7 @@ impl Gate {
             }
             (Kind::Call { method, .. }, id) => {
                 if method == tool::LIST_CHANGED && *id == Id::Absent {
-                    self.catalogue.changed();
+                    self.catalogue.list_changed();
                 }
                 self.put(Output::ToClient(payload));
             }

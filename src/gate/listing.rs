@@ -69,7 +69,7 @@ impl Gate {
             self.ask_for_list(None, now);
         } else {
             // There is no session to ask in. The first call of the next one asks.
-            self.catalogue.changed();
+            self.catalogue.list_changed();
         }
     }
 

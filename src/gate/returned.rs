@@ -28,7 +28,7 @@ impl Gate {
         self.warn(format!(
             "the server lost the session, and a new one has begun: {why}"
         ));
-        self.catalogue.changed();
+        self.catalogue.list_changed();
     }
 
     /// Handles a released call that comes back as it was sent, because the upstream certainly did not take it. If it

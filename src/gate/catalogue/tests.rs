@@ -87,7 +87,7 @@ fn all_pages_are_read_before_the_list_counts() {
 #[test]
 fn a_list_that_changes_while_it_is_read_is_read_again() {
     let mut catalogue = started();
-    catalogue.changed();
+    catalogue.list_changed();
     let (next, _) = answered(&mut catalogue, Some(r#"{"tools":[{"name":"old"}]}"#), T0);
     assert_eq!(next, Next::Ask);
     catalogue.request(id(2), None, T0);
@@ -100,7 +100,7 @@ fn a_changed_list_is_not_used_any_more() {
     let mut catalogue = started();
     answered(&mut catalogue, Some(r#"{"tools":[{"name":"a"}]}"#), T0);
     assert!(catalogue.is_settled(T0));
-    catalogue.changed();
+    catalogue.list_changed();
     assert!(!catalogue.is_settled(T0));
 }
 
@@ -161,7 +161,7 @@ fn an_empty_list_counts_once_it_has_stayed_empty() {
     answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
     assert!(is_known(&catalogue) && catalogue.next_step().is_none());
     // From then on an empty list is accepted at once.
-    catalogue.changed();
+    catalogue.list_changed();
     catalogue.start(None, T0);
     catalogue.request(id(3), None, T0);
     answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
@@ -337,7 +337,7 @@ fn ignored_members_are_reported_once_per_tool_and_for_a_limited_number() {
         notices[0].contains("\"t0\"") && notices[0].contains("`annotations`"),
         "{notices:?}"
     );
-    catalogue.changed();
+    catalogue.list_changed();
     catalogue.start(None, T0);
     catalogue.request(id(2), None, T0);
     answered(&mut catalogue, Some(&page), T0);
