@@ -25,6 +25,7 @@ use crate::engines::inbox::handle::{InboxHandle, WorkerSettings, load_key};
 use crate::engines::inbox::identity::Identity;
 use crate::engines::inbox::page_server::PageServerSettings;
 use crate::engines::inbox::passphrase::Signer;
+use crate::engines::inbox::store;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
 use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
@@ -184,16 +185,29 @@ pub fn engine_tests(
     engine: EngineId,
     time: Duration,
 ) -> Result<String, Failure> {
+    let folder = store_folder(config).map_err(|why| {
+        Failure::unreachable(format!(
+            "questions cannot be kept, so nobody is asked: {why}"
+        ))
+    })?;
     let couriers = engines::couriers(config, None);
     let mut couriers = couriers.iter();
-    if let Some(courier) = couriers.find(|courier| courier.context.name == engine) {
-        return courier.settings.test(&courier.context, time);
+    match couriers.find(|courier| courier.context.name == engine) {
+        Some(courier) => courier.settings.test(&courier.context, time),
+        None => Ok(format!("can keep questions in `{}`", folder.display())),
     }
-    let stderr = Stderr::start().map_err(|error| Failure::unreachable(with_causes(&error)))?;
-    match engine_handle(config, &stderr).unusable_reason() {
-        Some(why) => Err(Failure::unreachable(why)),
-        None => Ok("can keep questions".to_owned()),
-    }
+}
+
+/// Returns the folder of the store that keeps every question outside of the client. Creates nothing.
+///
+/// # Errors
+/// If the store cannot be used.
+fn store_folder(config: &Resolved) -> Result<&Path, String> {
+    let folder = config.inbox.state_dir.as_deref();
+    let folder = folder.ok_or("no state folder is known; set one with `--state-dir`")?;
+    load_key(Some(folder))?;
+    store::check(folder).map_err(|error| with_causes(&error))?;
+    Ok(folder)
 }
 
 /// Returns the engines whose service allows one connection per credential, so that another process may receive the

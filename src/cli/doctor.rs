@@ -34,6 +34,7 @@ use crate::sys::Stderr;
 use crate::sys::with_causes;
 use crate::transport::Watcher;
 
+pub(super) use engines::is_signed;
 use entries::{Context, Job};
 use report::{Check, Finding, Place, Report, ServerReport, Status};
 

@@ -12,9 +12,10 @@ use serde::Serialize;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::approvals::escape_json;
+use super::doctor::is_signed;
 use super::exit_code;
 use super::options::AllSettings;
-use crate::app::{engine_handle, engine_tests};
+use crate::app::{assurance_of, engine_handle, engine_tests};
 use crate::approval::display::in_backticks;
 use crate::approval::item::{Choice, Closed, Item};
 use crate::config::{
@@ -161,7 +162,13 @@ fn configuration(
         server,
         layer: *source.settings.0,
     };
-    load(flags, environment).map_err(|error| EnginesError::Config(Box::new(error)))
+    let config = load(flags, environment);
+    let mut config = config.map_err(|error| EnginesError::Config(Box::new(error)))?;
+    let is_signed = is_signed(&config.inbox);
+    for engine in &mut config.engines.list {
+        engine.channel.reach = assurance_of(&engine.channel, is_signed);
+    }
+    Ok(config)
 }
 
 fn print(text: &str) -> Result<(), EnginesError> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Fault, Problem, names};
-use super::expand::{expand, variables_of};
+use super::expand::{expand, has_default, variables_of};
 use super::floor::Source;
 use super::json::Node;
 use super::nearest::nearest;
@@ -23,10 +23,8 @@ use super::pointer::shown;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use super::word::Word;
 use crate::approval::render::Show;
-use crate::engines::CourierSettings;
-use crate::engines::TransportSettings;
 use crate::engines::registry::{self, EngineOption, Registration};
-use crate::evidence::redact::Redaction;
+use crate::engines::{CourierSettings, TransportSettings, names_secret};
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 use crate::policy::Risk;
 use crate::sys::permissions::readable_by_others;
@@ -199,7 +197,8 @@ impl ConfiguredEngine {
 pub struct ConfiguredEngines {
     /// Each engine.
     pub list: Vec<ConfiguredEngine>,
-    /// The variables that secret options expand. Child processes must not inherit them.
+    /// The variables that options of engines expand, also of those that this run does not ask. Child processes must not
+    /// inherit them.
     pub withheld: Vec<OsString>,
 }
 
@@ -243,7 +242,7 @@ impl Engines {
         let mut configured = ConfiguredEngines::default();
         for entry in self.0 {
             let (name, source) = (entry.name.clone(), entry.source.clone());
-            let engine = entry.configured(context, &mut configured.withheld);
+            let engine = entry.configured(context);
             let engine = engine.map_err(|why| ConfigError::Engine {
                 place: source.map(|source| source.place("engines")),
                 engine: name,
@@ -251,9 +250,12 @@ impl Engines {
             })?;
             configured.list.push(engine);
         }
-        configured.withheld.sort();
-        configured.withheld.dedup();
         Ok(configured)
+    }
+
+    /// Returns the texts of all options in which variables are expanded, and whether each is secret.
+    pub(super) fn expanded(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.iter().flat_map(EngineEntry::expanded)
     }
 
     /// The name of the first engine that is not among `allowed`.
@@ -381,6 +383,32 @@ impl EngineEntry {
         !self.options.is_empty() || self.show.is_some()
     }
 
+    /// Returns the texts of the options in which [`EngineEntry::plain_options`] expands variables.
+    fn expanded(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.options.iter().flat_map(|(key, value)| match value {
+            Json::String(text) if self.expands(key) => vec![(text.as_str(), true)],
+            Json::Object(members) => {
+                let members = members.iter();
+                let texts =
+                    members.filter_map(|(name, value)| Some((value.as_str()?, names_secret(name))));
+                texts.collect()
+            }
+            Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => {
+                Vec::new()
+            }
+        })
+    }
+
+    /// Returns true if variables are expanded in the text of this option.
+    fn expands(&self, key: &str) -> bool {
+        let options = self.kind.map_or(&[][..], Kind::options);
+        // A URL may hold a token.
+        key == "url"
+            || options
+                .iter()
+                .any(|option| option.key == key && option.is_secret)
+    }
+
     fn is_same_engine(&self, other: &EngineEntry) -> bool {
         self.kind == other.kind && self.options == other.options && self.show == other.show
     }
@@ -398,11 +426,7 @@ impl EngineEntry {
         self.min_risk = self.min_risk.or(other.min_risk);
     }
 
-    fn configured(
-        self,
-        context: &EngineContext<'_>,
-        withheld: &mut Vec<OsString>,
-    ) -> Result<ConfiguredEngine, String> {
+    fn configured(self, context: &EngineContext<'_>) -> Result<ConfiguredEngine, String> {
         let Some(kind) = self.kind else {
             return Err("it is not defined".to_owned());
         };
@@ -410,7 +434,7 @@ impl EngineEntry {
             Kind::Elicitation => (Engine::Elicitation, None, None),
             Kind::OutOfBand(registered) => {
                 let name = EngineId::named(&self.name);
-                let options = self.plain_options(kind, context, withheld)?;
+                let options = self.plain_options(kind, context)?;
                 let courier = registered.read(name, &options, context.transport);
                 let courier = courier.map_err(|bad| bad.to_string())?;
                 (
@@ -446,17 +470,15 @@ impl EngineEntry {
         })
     }
 
-    /// Returns the options with the values of their variables and secret files. Adds the variables to `withheld`.
+    /// Returns the options with the values of their variables and secret files.
     fn plain_options(
         &self,
         kind: Kind,
         context: &EngineContext<'_>,
-        withheld: &mut Vec<OsString>,
     ) -> Result<Map<String, Json>, String> {
-        let mut reader = SecretReader {
+        let reader = SecretReader {
             environment: context.environment,
             source: self.source.as_ref(),
-            withheld,
         };
         let mut plain = Map::new();
         for (key, value) in &self.options {
@@ -465,8 +487,7 @@ impl EngineEntry {
                 (Some(option), Json::String(text)) if option.is_secret => {
                     (key.as_str(), Json::String(reader.text(key, text)?))
                 }
-                // It may hold a token.
-                (Some(_), Json::String(text)) if key == "url" => {
+                (Some(_), Json::String(text)) if self.expands(key) => {
                     (key.as_str(), Json::String(reader.plain(key, text)?))
                 }
                 // Headers, or the environment of a program.
@@ -474,7 +495,7 @@ impl EngineEntry {
                     let members = members.iter().map(|(name, value)| {
                         let at = format!("{key}/{name}");
                         let value = match value {
-                            Json::String(text) if is_secret_name(name) => reader.text(&at, text)?,
+                            Json::String(text) if names_secret(name) => reader.text(&at, text)?,
                             Json::String(text) => reader.plain(&at, text)?,
                             other @ (Json::Null
                             | Json::Bool(_)
@@ -521,13 +542,13 @@ pub(super) struct SecretReader<'a> {
     pub(super) environment: &'a Environment,
     /// Where they were written.
     pub(super) source: Option<&'a Source>,
-    pub(super) withheld: &'a mut Vec<OsString>,
 }
 
 impl SecretReader<'_> {
     /// Returns a secret that was written as `text` under `key`.
-    pub(super) fn text(&mut self, key: &str, text: &str) -> Result<String, String> {
-        if variables_of(text).next().is_none() {
+    pub(super) fn text(&self, key: &str, text: &str) -> Result<String, String> {
+        // A default is as literal as a text without a variable.
+        if variables_of(text).next().is_none() || has_default(text) {
             self.refuse_readable(key)?;
         }
         let value = self.plain(key, text)?;
@@ -540,11 +561,9 @@ impl SecretReader<'_> {
         }
     }
 
-    /// Returns `text` with its variables replaced, and withholds them from child processes.
-    fn plain(&mut self, key: &str, text: &str) -> Result<String, String> {
-        let value = expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))?;
-        self.withheld.extend(variables_of(text).map(OsString::from));
-        Ok(value)
+    /// Returns `text` with its variables replaced.
+    fn plain(&self, key: &str, text: &str) -> Result<String, String> {
+        expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))
     }
 
     /// Returns the secret in the file that `path` names.
@@ -555,6 +574,16 @@ impl SecretReader<'_> {
             |error: std::io::Error| format!("`{key}`: cannot read `{}`: {error}", path.display());
         let mut text = String::new();
         let file = File::open(&path).map_err(unreadable)?;
+        // Of the opened file, in case the path is a link.
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_file()
+            && let Some(exposure) = readable_by_others(&metadata)
+        {
+            return Err(format!(
+                "`{key}`: other users may read `{}` ({exposure}); `chmod go-r` it",
+                path.display()
+            ));
+        }
         let mut file = file.take(MAX_SECRET + 1);
         file.read_to_string(&mut text).map_err(unreadable)?;
         let secret = text.trim_end_matches(['\n', '\r']);
@@ -590,13 +619,6 @@ impl SecretReader<'_> {
             }
         }
     }
-}
-
-/// Returns true for headers that carry credentials.
-fn is_secret_name(name: &str) -> bool {
-    const CREDENTIALS: [&str; 4] = ["authorization", "cookie", "key", "auth"];
-    let lower = name.to_ascii_lowercase();
-    CREDENTIALS.iter().any(|word| lower.contains(word)) || Redaction::default().is_secret(name)
 }
 
 impl Value for Engines {
@@ -724,11 +746,18 @@ fn check_name(name: &str, kind: Option<Kind>) -> Result<(), Fault> {
             found: format!("`{}`", shown(name)),
         })
     };
-    let other = Kind::of(name).filter(|named| kind.is_some_and(|kind| kind != *named));
+    // In any case: people read the names in records.
+    let lower = name.to_ascii_lowercase();
+    let other = Kind::of(&lower)
+        .filter(|named| kind.is_some_and(|kind| kind != *named || name != named.word()));
     match (kind, other) {
         _ if !is_name => Err(fault(
             "a name of letters, digits, `-`, `_` and `.`, at most 64".to_owned(),
         )),
+        (Some(_), _) if lower == EngineId::CACHE => Err(fault(format!(
+            "a name other than `{}`, which stands for an earlier approval in records",
+            EngineId::CACHE
+        ))),
         (Some(kind), _) if kind.is_unique() && name != kind.word() => {
             Err(fault(format!("no other name than `{}`", kind.word())))
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::{Fault, Problem};
-use super::expand::expand;
+use super::expand::{expand, variables_of};
 use super::headers::headers;
 use super::json::{Node, Object, quoted};
 use super::nearest::edits;
@@ -139,6 +139,17 @@ impl Entry {
     /// Where the entry stands in the file.
     pub(super) fn at(&self) -> &Pointer {
         &self.at
+    }
+
+    /// Returns the variables in the texts of the entry, each with its place. Our own settings do not reach the server.
+    pub(super) fn variables(&self) -> Vec<(Pointer, String)> {
+        let mut found = Vec::new();
+        for (key, node) in self.object.members() {
+            if key != Section::Rules.name() && key != Section::Proxy.name() {
+                add_variables(node, &self.at.child(key), &mut found);
+            }
+        }
+        found
     }
 
     /// Returns true if the pointer to the entry ends with its name.
@@ -543,6 +554,23 @@ fn variables(node: &Node, environment: &Environment) -> Result<BTreeMap<String, 
         }
     }
     Ok(variables)
+}
+
+fn add_variables(node: &Node, at: &Pointer, found: &mut Vec<(Pointer, String)>) {
+    match node {
+        Node::Text(text) => {
+            found.extend(variables_of(text).map(|name| (at.clone(), name.to_owned())));
+        }
+        Node::Array(nodes) => {
+            let nodes = nodes.iter().enumerate();
+            nodes.for_each(|(n, node)| add_variables(node, &at.child(n.to_string()), found));
+        }
+        Node::Object(object) => {
+            let members = object.members();
+            members.for_each(|(key, node)| add_variables(node, &at.child(key), found));
+        }
+        Node::Null | Node::Bool(_) | Node::Number(_) => {}
+    }
 }
 
 /// Expands the variables of `text` and a leading `~/`. A `~/` in the value of a variable is not expanded.

@@ -101,11 +101,22 @@ pub(super) fn split_name(text: &str) -> (&str, &str) {
 
 /// Returns the names of the variables in a text, as [`expand`] reads it.
 pub(super) fn variables_of(text: &str) -> impl Iterator<Item = &str> {
+    variables_with_rest(text).map(|(name, _)| name)
+}
+
+/// Returns true if a variable in a text has a default that is not empty.
+pub(super) fn has_default(text: &str) -> bool {
+    let mut rests = variables_with_rest(text).map(|(_, rest)| rest);
+    rests.any(|rest| rest.starts_with(":-") && !rest.starts_with(":-}"))
+}
+
+/// Returns each variable in a text, with what follows its name.
+fn variables_with_rest(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let starts = text.match_indices("${");
     // `$${` is plain text.
     let starts = starts.filter(|(at, _)| !text.get(..*at).is_some_and(|text| text.ends_with('$')));
-    let names = starts.map(|(at, _)| split_name(text.get(at + 2..).unwrap_or_default()).0);
-    names.filter(|name| !name.is_empty())
+    let variables = starts.map(|(at, _)| split_name(text.get(at + 2..).unwrap_or_default()));
+    variables.filter(|(name, _)| !name.is_empty())
 }
 
 #[cfg(test)]

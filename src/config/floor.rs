@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::engines::Engines;
+use super::engines::{Engines, FILE};
 use super::error::{ConfigError, path};
+use super::host_name::HostName;
 use super::number::Seconds;
-use super::pointer::Pointer;
+use super::pointer::{Pointer, shown};
 use super::setting::Setting;
 use super::settings::{Layer, SETTINGS};
 use super::word::{DedupeFields, Word as _};
@@ -123,6 +124,26 @@ impl Floors {
             Some(floor) => Err(floor.refusal(source.place("dryRun"), dry_run())),
             None => Ok(()),
         }
+    }
+
+    /// Refuses to give the server a `variable` that holds a secret: with it, whoever wrote the server's entry could
+    /// answer questions.
+    ///
+    /// # Errors
+    /// The `place` that names the variable, and that of a floor.
+    pub(super) fn forbid_secret(&self, place: &str, variable: &str) -> Result<(), ConfigError> {
+        let Some(floor) = self.0.first() else {
+            return Ok(());
+        };
+        let undercut = Undercut {
+            name: "",
+            problem: format!(
+                "the server would get the variable `{}`, whose value can approve calls",
+                shown(variable)
+            ),
+            key: "",
+        };
+        Err(floor.refusal(place.to_owned(), undercut))
     }
 
     /// Refuses a state folder that is not the `usual` one, if a floor needs a passphrase and none pins its key: whoever
@@ -423,11 +444,25 @@ impl Floor {
             let names = &["highRiskRequiresDoubleConfirmation"];
             return any(names, "it drops the second confirmation");
         }
+        if layer.allow_insecure_http == Some(true) && baseline.allow_insecure_http != Some(true) {
+            let problem = "questions could be read and answered on their way";
+            return any(&["approvalAllowInsecureHttp"], problem);
+        }
+        if let Some(hosts) = &layer.question_hosts
+            && !is_within(
+                hosts,
+                baseline.question_hosts.as_deref().unwrap_or_default(),
+            )
+        {
+            let problem = "questions could go to a host that the user configuration does not allow";
+            return any(&["approvalAllowedHosts"], problem);
+        }
         let is_secret = |name: &&&'static str| {
+            // The key of a secret, or the key that names the file with it.
+            let key = name.strip_suffix(FILE).unwrap_or(name);
             let mut settings = SETTINGS.iter();
-            settings.any(|setting| {
-                setting.name == **name && setting.is_secret && setting.key().is_some()
-            })
+            settings
+                .any(|setting| setting.name == key && setting.is_secret && setting.key().is_some())
         };
         if let Some(name) = layer.given.names().iter().find(is_secret) {
             return Some(Undercut {
@@ -439,6 +474,15 @@ impl Floor {
         }
         None
     }
+}
+
+/// Returns true if `hosts` are among `allowed`. An empty list stands for all hosts.
+fn is_within(hosts: &[HostName], allowed: &[HostName]) -> bool {
+    let is_allowed = |host: &HostName| {
+        let mut allowed = allowed.iter();
+        allowed.any(|allowed| allowed.as_str().eq_ignore_ascii_case(host.as_str()))
+    };
+    allowed.is_empty() || !hosts.is_empty() && hosts.iter().all(is_allowed)
 }
 
 /// How much a mode asks about, from 0.

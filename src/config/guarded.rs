@@ -89,6 +89,10 @@ pub(super) struct Guarded {
     pub(super) proxy: Layer,
     /// Where `approvalProxy` is.
     pub(super) proxy_at: Source,
+    /// The `approvalRules` of all servers in its file.
+    pub(super) others: Vec<Layer>,
+    /// The variables that the server gets, each with the place that names it.
+    pub(super) variables: Vec<(String, String)>,
     /// The config file as it was named, if there is one.
     pub(super) file: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
@@ -103,6 +107,8 @@ impl Guarded {
             rules_at: Source::Flags,
             proxy: Layer::default(),
             proxy_at: Source::Flags,
+            others: Vec::new(),
+            variables: Vec::new(),
             file: None,
             warnings: Vec::new(),
         }
@@ -181,14 +187,27 @@ impl Guarded {
             );
             added.map_err(|fault| in_variable(variable, fault))?;
         }
-        Ok(Guarded::alone(UpstreamConfig {
-            name: name.unwrap_or_else(|| name_of_url(&parsed)),
-            target: Target::Url(UrlTarget {
-                is_sse: url_type.map_or_else(|| names_sse(&text), |kind| kind == UrlType::Sse),
-                url: Secret::new(text.trim().to_owned()),
-                headers: all.into_map(),
-            }),
-        }))
+        let of_url = match url {
+            UrlChoice::Argument(_) => None,
+            UrlChoice::Variable(variable) => Some(("`--url-env`", variable.as_str())),
+        };
+        let of_headers = headers
+            .iter()
+            .map(|(_, variable)| ("`--header-env`", &**variable));
+        let of_bearer = bearer.map(|variable| ("`--bearer-env`", variable));
+        let variables = of_url.into_iter().chain(of_headers).chain(of_bearer);
+        let variables = variables.map(|(flag, name)| (flag.to_owned(), name.to_owned()));
+        Ok(Guarded {
+            variables: variables.collect(),
+            ..Guarded::alone(UpstreamConfig {
+                name: name.unwrap_or_else(|| name_of_url(&parsed)),
+                target: Target::Url(UrlTarget {
+                    is_sse: url_type.map_or_else(|| names_sse(&text), |kind| kind == UrlType::Sse),
+                    url: Secret::new(text.trim().to_owned()),
+                    headers: all.into_map(),
+                }),
+            })
+        })
     }
 
     /// The server called `server` of a `file`, or the first that is not disabled.
@@ -209,6 +228,8 @@ impl Guarded {
         };
         let known = names_of(|_| true);
         let enabled = names_of(|entry| !entry.is_disabled());
+        let others = file.servers.iter().map(|entry| entry.rules.clone());
+        let others: Vec<Layer> = others.collect();
         let Some(mut entry) = choose(file.servers, server.as_deref()) else {
             let (elsewhere, no_servers) = (file.elsewhere, file.no_servers);
             return Err(no_such_server(
@@ -234,6 +255,10 @@ impl Guarded {
                 shown(&entry.name),
             ));
         }
+        let variables = entry.variables().into_iter();
+        let variables = variables
+            .map(|(at, name)| (format!("{}: {at}", path(&config_path)), name))
+            .collect();
         let mut rules = std::mem::take(&mut entry.rules);
         let rules_at = Source::File {
             file: config_path.clone(),
@@ -262,6 +287,8 @@ impl Guarded {
             rules_at,
             proxy: file.proxy,
             proxy_at,
+            others,
+            variables,
             file: Some(config_path),
             warnings,
         })

@@ -82,16 +82,17 @@ fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs,
     };
     let is_in_use = |other: &&Opened| in_use.as_ref().is_some_and(|config| config.id == other.id);
     let is_chosen = in_use.is_some() && !own.as_ref().is_some_and(|own| is_in_use(&own));
-    let others: Vec<Floor> = [&own, &machines]
+    let others: Vec<&Opened> = [&own, &machines]
         .into_iter()
         .flatten()
         .filter(|other| !is_in_use(other))
-        .filter_map(Opened::floor)
         .collect();
+    let floors: Vec<Floor> = others.iter().filter_map(|other| other.floor()).collect();
     let in_uses = in_use.iter().filter_map(Opened::floor);
     Ok(UserConfigs {
-        floors: Floors::new(in_uses.chain(others.clone()).collect()),
-        above: Floors::new(if is_chosen { others } else { Vec::new() }),
+        floors: Floors::new(in_uses.chain(floors.clone()).collect()),
+        above: Floors::new(if is_chosen { floors } else { Vec::new() }),
+        others: others.iter().map(|other| other.config.clone()).collect(),
         in_use: in_use.map(|opened| opened.config),
     })
 }

@@ -41,6 +41,7 @@ mod size;
 mod token;
 mod user_config;
 mod value;
+mod withheld;
 mod word;
 
 pub use annotations::Annotations;

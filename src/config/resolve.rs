@@ -2,7 +2,6 @@
 //!
 //! `cli`, `file` and `environment` read the sources.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use super::settings::Layer;
 use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
 use super::user_config::UserConfig;
+use super::withheld::Withheld;
 use super::word::{DedupeFields, Word};
 use crate::engines::TransportSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
@@ -69,6 +69,8 @@ pub(super) struct UserConfigs {
     pub(super) above: Floors,
     /// The floors of all of them, the machine's last.
     pub(super) floors: Floors,
+    /// Those that are not in use. Other runs may use them.
+    pub(super) others: Vec<UserConfig>,
 }
 
 /// How clients reach the proxy.
@@ -145,7 +147,17 @@ pub(super) fn resolve(
     layer.auth_token_file = in_home(layer.auth_token_file.take(), environment)?;
     let process = layer.clone().over(Layer::defaults());
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
+    let mut withheld = user.withheld();
+    for (place, name) in &guarded.variables {
+        if withheld.is_secret(name) || name == AUTH_TOKEN {
+            user.floors.forbid_secret(place, name)?;
+        }
+    }
     let (mut layer, raised, sources) = merged(layer, &guarded, &user, environment)?;
+    let of_this_server = sources.iter().map(|(_, layer)| layer);
+    of_this_server
+        .chain(&guarded.others)
+        .for_each(|layer| withheld.add(layer));
     warnings.extend(raised);
     let usual = environment.home_state_dir();
     user.floors
@@ -176,7 +188,8 @@ pub(super) fn resolve(
              `{required}`; a call that is not answered in time is refused"
         ));
     }
-    let (engines, engine_transport) = engines_of(&mut layer, &sources, environment)?;
+    let (mut engines, engine_transport) = engines_of(&mut layer, &sources, environment)?;
+    engines.withheld = withheld.into_names();
     let max_message_size = max_message_size(&layer);
     let is_open = layer.insecure_no_auth == Some(true);
     let mut settings = settings_of(layer);
@@ -226,9 +239,8 @@ fn engines_of(
     sources: &Sources,
     environment: &Environment,
 ) -> Result<(ConfiguredEngines, TransportSettings), ConfigError> {
-    let mut withheld = Vec::new();
     let default = TransportSettings::default();
-    let token = question_token(layer, sources, environment, &mut withheld)?;
+    let token = question_token(layer, sources, environment)?;
     let statuses = layer.retryable_status_codes.take();
     let hosts = layer.question_hosts.take().unwrap_or_default();
     let transport = TransportSettings {
@@ -247,30 +259,27 @@ fn engines_of(
         auth_token: token,
     };
     let engines = layer.engines.take().unwrap_or_else(Engines::usual);
-    let mut engines = engines.configured(&EngineContext {
+    let engines = engines.configured(&EngineContext {
         environment,
         transport: &transport,
         order: layer.ask.unwrap_or_default(),
         on_timeout: layer.on_timeout,
         on_transport_error: layer.on_transport_error,
     })?;
-    engines.withheld.append(&mut withheld);
     Ok((engines, transport))
 }
 
-/// Reads the token that is sent with questions. Adds its variables to `withheld`.
+/// Reads the token that is sent with questions.
 fn question_token(
     layer: &Layer,
     sources: &Sources,
     environment: &Environment,
-    withheld: &mut Vec<OsString>,
 ) -> Result<Option<Secret>, ConfigError> {
     let mut sources = sources.iter();
     let source = sources.find(|(_, layer)| layer.question_token.is_some());
-    let mut reader = SecretReader {
+    let reader = SecretReader {
         environment,
         source: source.map(|(source, _)| source),
-        withheld,
     };
     const KEY: &str = "approvalAuthToken";
     let text = match (&layer.question_token, &layer.question_token_file) {
@@ -364,6 +373,18 @@ impl UserConfigs {
             (source, layer)
         });
         said.collect()
+    }
+
+    /// The variables that the options of engines in any of these files expand.
+    fn withheld(&self) -> Withheld {
+        let mut withheld = Withheld::default();
+        for config in self.in_use.iter().chain(&self.others) {
+            let layers = config.layers_at().map(|(_, layer)| layer);
+            layers
+                .chain(&config.floor)
+                .for_each(|layer| withheld.add(layer));
+        }
+        withheld
     }
 
     /// The engines that the user's own files define; the first definition of one counts.

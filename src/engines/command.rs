@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -63,9 +65,14 @@ const MAX_RUNNING: usize = 16;
 /// that its first thread passes on to the other two.
 const MAX_THREADS: usize = 4 * MAX_RUNNING;
 /// The longest accepted answer, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
 const MAX_WORDS: usize = 500;
+/// How much before that is searched for secrets of the call, which may begin there, in bytes.
+const SEARCHED: usize = 2_000;
+
+/// How often we check whether a program has ended that has not closed its stdout.
+const END_CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// How many times, and how often, we check whether a program's stderr has ended after the program has exited.
 const STDERR_CHECKS: usize = 50;
@@ -93,6 +100,8 @@ struct CommandSettings {
     env: BTreeMap<String, String>,
     /// The name that records carry: `command:NAME`.
     approver: String,
+    /// Knows the values of `env`.
+    scrub: Arc<Scrub>,
 }
 
 fn read(
@@ -100,18 +109,7 @@ fn read(
     options: &Map<String, Value>,
     _: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    if let Some(env) = options.get("env") {
-        // Serde's message would quote the value.
-        let is_right = env
-            .as_object()
-            .is_some_and(|env| env.values().all(Value::is_string));
-        if !is_right {
-            let why = "`env` must be an object of strings".to_owned();
-            return Err(BadOptions(why));
-        }
-    }
-    let read = Options::deserialize(Value::Object(options.clone()));
-    let Options { command, args, env } = read.map_err(|error| BadOptions(error.to_string()))?;
+    let Options { command, args, env } = read_options(options)?;
     if command.trim().is_empty() {
         return Err(BadOptions("`command` is empty".to_owned()));
     }
@@ -127,12 +125,36 @@ fn read(
             "`command`, `args` and `env` cannot contain NUL characters".to_owned(),
         ));
     }
+    let mut scrub = Scrub::default();
+    for (name, value) in &env {
+        scrub.add_named(name, value);
+    }
     Ok(Some(Arc::new(CommandSettings {
         command,
         args,
         env,
         approver: approver_of("command", name, None)?,
+        scrub: Arc::new(scrub),
     })))
+}
+
+fn read_options(options: &Map<String, Value>) -> Result<Options, BadOptions> {
+    for (key, value) in options {
+        let wanted = match &**key {
+            "command" if !value.is_string() => "a string",
+            "args" if !holds_strings(value.as_array()) => "a list of strings",
+            "env" if !holds_strings(value.as_object().map(Map::values)) => "an object of strings",
+            _ => continue,
+        };
+        // Serde's message would quote the value.
+        return Err(BadOptions(format!("`{key}` must be {wanted}")));
+    }
+    Options::deserialize(Value::Object(options.clone()))
+        .map_err(|error| BadOptions(error.to_string()))
+}
+
+fn holds_strings<'v>(values: Option<impl IntoIterator<Item = &'v Value>>) -> bool {
+    values.is_some_and(|values| values.into_iter().all(Value::is_string))
 }
 
 impl fmt::Debug for CommandSettings {
@@ -145,15 +167,10 @@ impl fmt::Debug for CommandSettings {
 
 impl CourierSettings for CommandSettings {
     fn courier(&self, context: &CourierContext) -> Box<dyn Courier> {
-        let mut scrub = Scrub::default();
-        for value in self.env.values() {
-            scrub.add(value);
-        }
         Box::new(CommandCourier {
             settings: Arc::new(Settings {
                 own: self.clone(),
                 context: context.clone(),
-                scrub,
             }),
             running: HashMap::new(),
             threads: Arc::default(),
@@ -195,8 +212,6 @@ fn find_program(command: &str, path: Option<OsString>) -> Option<PathBuf> {
 struct Settings {
     own: CommandSettings,
     context: CourierContext,
-    /// Knows the values of `env`.
-    scrub: Scrub,
 }
 
 /// Runs the programs.
@@ -315,7 +330,12 @@ fn run(
         }
     });
     let stderr = child.stderr.take();
-    let stderr = start_thread(threads, move || stderr.map(stderr_tail).unwrap_or_default());
+    let kept = MAX_WORDS + SEARCHED + settings.own.scrub.margin();
+    let stderr = start_thread(threads, move || {
+        stderr
+            .map(|stderr| end_of(stderr, kept))
+            .unwrap_or_default()
+    });
     let (writer, stderr) = match (writer, stderr) {
         (Ok(writer), Ok(stderr)) => (writer, stderr),
         (Err(error), _) | (_, Err(error)) => {
@@ -324,25 +344,19 @@ fn run(
             return Some(Err(failure(FailureKind::Unreachable, error)));
         }
     };
-    let mut answer = Vec::new();
-    let read = match child.stdout.take() {
-        Some(stdout) => stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer),
-        None => Ok(0),
+    let answer = match answer_of(&mut child) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            // It may never stop writing.
+            end(program);
+            let why = format!("the program's answer is longer than {MAX_ANSWER} bytes");
+            let _ = child.wait();
+            return Some(Err(failure(FailureKind::Rejected, why)));
+        }
+        Err(error) => Err(error),
     };
-    if answer.len() as u64 > MAX_ANSWER {
-        // It may never stop writing.
-        end(program);
-        let why = format!("the program's answer is longer than {MAX_ANSWER} bytes");
-        let _ = child.wait();
-        return Some(Err(failure(FailureKind::Rejected, why)));
-    }
     // Wait for its end, mark it as over, and only then reap it: until it is reaped, no other process has its id.
-    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
-        let _ = waitid(
-            WaitId::Pid(pid),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        );
-    }
+    is_over(&child, WaitIdOptions::empty());
     let was_ended = matches!(
         std::mem::replace(&mut *held(program), Program::Over),
         Program::Over
@@ -351,24 +365,16 @@ fn run(
     if was_ended {
         return None;
     }
-    // Both threads end with the program, unless it left a process behind that holds its pipes. We do not wait for that.
     drop(writer);
-    for _ in 0..STDERR_CHECKS {
-        if stderr.is_finished() {
-            break;
-        }
-        thread::sleep(STDERR_CHECK_EVERY);
-    }
-    let stderr = match stderr.is_finished() {
-        true => stderr.join().unwrap_or_default(),
-        false => String::new(),
-    };
-    Some(match (read, status) {
-        (Ok(_), Ok(status)) if status.success() => {
-            request::verdict(&answer, &settings.own.approver, is_approvable)
+    Some(match (answer, status) {
+        (Ok(answer), Ok(status)) if status.success() => {
+            let CommandSettings {
+                approver, scrub, ..
+            } = &settings.own;
+            request::verdict(&answer, approver, is_approvable, scrub)
         }
         (Ok(_), Ok(status)) => {
-            let stderr = settings.scrub.clean(stderr.trim());
+            let stderr = last_words(&joined(stderr), settings);
             let why = match stderr.is_empty() {
                 true => format!("`{command}` ended with {status}"),
                 false => format!("`{command}` ended with {status}: {stderr}"),
@@ -377,6 +383,76 @@ fn run(
         }
         (Err(error), _) | (_, Err(error)) => Err(failure(FailureKind::Unreachable, error)),
     })
+}
+
+/// Returns what a program has written to stdout; `None` if it is too long.
+///
+/// The program need not close its stdout: a process that it left behind may hold it open. What it wrote before its end
+/// is in the pipe then.
+fn answer_of(child: &mut Child) -> io::Result<Option<Vec<u8>>> {
+    let mut answer = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else {
+        return Ok(Some(answer));
+    };
+    let mut buffer = [0; 4096];
+    let mut has_ended = false;
+    loop {
+        let limit = match has_ended {
+            true => Duration::ZERO,
+            false => END_CHECK_EVERY,
+        };
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit)) {
+            Ok(0) if has_ended => return Ok(Some(answer)),
+            Ok(0) => has_ended = is_over(child, WaitIdOptions::NOHANG),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => match stdout.read(&mut buffer) {
+                Ok(0) => return Ok(Some(answer)),
+                Ok(count) => {
+                    answer.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    if answer.len() > MAX_ANSWER {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            },
+        }
+    }
+}
+
+/// Returns true if the program has ended. Does not reap it. Without `NOHANG`, waits for its end.
+fn is_over(child: &Child, how: WaitIdOptions) -> bool {
+    let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
+        return true;
+    };
+    let how = how | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), how).is_ok_and(|ended| ended.is_some())
+}
+
+/// Returns the end of what a program wrote to stderr, on one line, without secrets: its own, and those of the call.
+fn last_words(stderr: &str, settings: &Settings) -> String {
+    let clean = (settings.own.scrub).clean_end(stderr, MAX_WORDS + SEARCHED);
+    let clean = settings.context.redaction.text(&clean);
+    let mut from = clean.len().saturating_sub(MAX_WORDS);
+    while !clean.is_char_boundary(from) {
+        from += 1;
+    }
+    let words = clean.get(from..).unwrap_or_default();
+    words.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// Returns what the thread has read. It ends with the program, unless that left a process behind that holds its pipe. We
+/// do not wait for that.
+fn joined(reader: JoinHandle<String>) -> String {
+    for _ in 0..STDERR_CHECKS {
+        if reader.is_finished() {
+            return reader.join().unwrap_or_default();
+        }
+        thread::sleep(STDERR_CHECK_EVERY);
+    }
+    String::new()
 }
 
 fn start(settings: &Settings) -> io::Result<Child> {
@@ -406,17 +482,16 @@ fn request_of(item: &Item, context: &CourierContext) -> Result<(String, bool), F
     Ok((json, disclosure.is_approvable()))
 }
 
-/// Returns the end of what a program writes to stderr, on one line.
-fn stderr_tail(mut stderr: impl Read) -> String {
-    let mut kept = Vec::new();
+/// Returns the end of what a program writes to stderr: this many bytes.
+fn end_of(mut stderr: impl Read, kept: usize) -> String {
+    let mut end = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-        kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(MAX_WORDS);
-        kept.drain(..surplus);
+        end.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let surplus = end.len().saturating_sub(kept);
+        end.drain(..surplus);
     }
-    let text = String::from_utf8_lossy(&kept).into_owned();
-    text.replace(|c: char| c.is_control(), " ")
+    String::from_utf8_lossy(&end).into_owned()
 }
 
 fn failure(kind: FailureKind, why: impl ToString) -> Failure {

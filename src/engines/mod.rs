@@ -21,5 +21,6 @@ pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};
 pub use courier::{
     Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending, PageLinks,
 };
+pub(crate) use http::names_secret;
 pub use http::{HttpRuntime, TransportSettings};
 pub use rows::{Recalled, Row, Rows};

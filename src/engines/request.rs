@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::courier::CarriedVerdict;
 use super::disclosure::Disclosure;
+use super::http::Scrub;
 use crate::approval::item::Choice;
 use crate::approval::prompt::MAX_MESSAGE;
 use crate::approval::render::{Card, Markup, ShownCall, card};
@@ -183,7 +184,12 @@ impl BadAnswer {
 /// Reads an answer: `{"action": …, "content": {"approved": …, "reason": …}}`.
 ///
 /// INVARIANT 3: only `accept` with `approved` exactly `true` is a yes.
-pub(super) fn read_answer(text: &[u8], approver: &str) -> Result<CarriedVerdict, BadAnswer> {
+/// INVARIANT 9: the agent reads the reason, so `scrub` removes the engine's secrets from it.
+pub(super) fn read_answer(
+    text: &[u8],
+    approver: &str,
+    scrub: &Scrub,
+) -> Result<CarriedVerdict, BadAnswer> {
     let text = std::str::from_utf8(text).map_err(|_| BadAnswer::NotJson)?;
     if text.trim().is_empty() {
         return Err(BadAnswer::Empty);
@@ -198,7 +204,7 @@ pub(super) fn read_answer(text: &[u8], approver: &str) -> Result<CarriedVerdict,
     };
     Ok(CarriedVerdict {
         choice,
-        reason,
+        reason: reason.map(|reason| scrub.clean(&reason)),
         approver: Some(approver.to_owned()),
     })
 }
@@ -215,12 +221,13 @@ pub(super) fn verdict(
     text: &[u8],
     approver: &str,
     is_approvable: bool,
+    scrub: &Scrub,
 ) -> Result<CarriedVerdict, Failure> {
     let rejected = |why: &str| Failure {
         kind: FailureKind::Rejected,
         why: why.to_owned(),
     };
-    let verdict = read_answer(text, approver).map_err(|bad| rejected(bad.as_str()))?;
+    let verdict = read_answer(text, approver, scrub).map_err(|bad| rejected(bad.as_str()))?;
     match verdict.choice == Choice::Approve && !is_approvable {
         true => Err(rejected(NOT_SHOWN)),
         false => Ok(verdict),

@@ -124,8 +124,8 @@ fn read(
             scrub.add(part);
         }
     }
-    for (_, value) in url.query_pairs() {
-        scrub.add(&value);
+    for (name, value) in url.query_pairs() {
+        scrub.add_named(&name, &value);
     }
     let mut all = reqwest::header::HeaderMap::new();
     for (name, value) in [
@@ -148,11 +148,12 @@ fn read(
         scrub.add(token.expose());
     }
     all.extend(read_headers("headers", &headers)?);
-    for value in headers.values().filter_map(Value::as_str) {
-        scrub.add(value);
+    for (name, value) in &headers {
+        let value = value.as_str().unwrap_or_default();
+        scrub.add_named(name, value);
         // Services also repeat only the credential, without the scheme before it.
         if let Some((_, credential)) = value.split_once(' ') {
-            scrub.add(credential.trim());
+            scrub.add_named(name, credential.trim());
         }
     }
     let key = match &secret {
@@ -243,6 +244,7 @@ impl CourierSettings for WebhookSettings {
         Some(Arc::new(WebhookCallback {
             key,
             approver: self.approver.clone(),
+            scrub: Arc::clone(&self.scrub),
             carried: Arc::clone(&self.carried),
             show: context.show,
             redaction: context.redaction.clone(),
@@ -292,6 +294,7 @@ impl WebhookSettings {
             runtime: Arc::clone(&context.runtime),
             transport: Arc::clone(&context.transport),
             scrub: Arc::clone(&self.scrub),
+            redaction: context.redaction.clone(),
             clock: Clock::start(),
             limit: limits.into_iter().flatten().min(),
         }
@@ -402,14 +405,17 @@ impl Question {
             Ok(reply) => reply,
             Err(failure) => return Some(Err(failure)),
         };
-        let mut url = settings.url.clone();
+        let mut polled = None;
         let mut pause = FIRST_POLL;
         loop {
             if reply.status != StatusCode::ACCEPTED {
-                let verdict = request::verdict(&reply.body, &settings.approver, is_approvable);
+                let WebhookSettings {
+                    approver, scrub, ..
+                } = &**settings;
+                let verdict = request::verdict(&reply.body, approver, is_approvable, scrub);
                 return Some(verdict.map_err(|failure| self.with_peer(failure)));
             }
-            url = match self.next_poll(&url, &reply) {
+            let url = match self.next_poll(polled, &reply) {
                 Ok(Some(url)) => url,
                 Ok(None) => return None,
                 Err(failure) => return Some(Err(failure)),
@@ -421,6 +427,7 @@ impl Question {
                 Ok(reply) => reply,
                 Err(failure) => return Some(Err(failure)),
             };
+            polled = Some(url);
         }
     }
 
@@ -444,23 +451,28 @@ impl Question {
         Ok((item.id, json.into(), is_approvable))
     }
 
-    /// Returns the URL to poll after a 202; `None` if a callback will bring the verdict.
-    fn next_poll(&self, url: &Url, reply: &Reply) -> Result<Option<Url>, Failure> {
+    /// Returns the URL to poll after a 202; `None` if a callback will bring the verdict. `polled` is what was polled
+    /// before; it may be the URL of the question.
+    fn next_poll(&self, polled: Option<Url>, reply: &Reply) -> Result<Option<Url>, Failure> {
         let rejected = |why: &str| {
             self.with_peer(Failure {
                 kind: FailureKind::Rejected,
                 why: why.to_owned(),
             })
         };
-        let is_first = *url == self.settings.url;
-        match &reply.location {
-            Some(location) => join_same_origin(url, location).map(Some).ok_or_else(|| {
-                rejected("the `Location` of its answer is at another origin, so it is not polled")
-            }),
+        match (&reply.location, polled) {
+            (Some(location), polled) => {
+                let base = polled.as_ref().unwrap_or(&self.settings.url);
+                join_same_origin(base, location).map(Some).ok_or_else(|| {
+                    rejected(
+                        "the `Location` of its answer is at another origin, so it is not polled",
+                    )
+                })
+            }
             // Polled again where it is.
-            None if !is_first => Ok(Some(url.clone())),
-            None if self.settings.key.is_some() => Ok(None),
-            None => Err(rejected(
+            (None, Some(polled)) => Ok(Some(polled)),
+            (None, None) if self.settings.key.is_some() => Ok(None),
+            (None, None) => Err(rejected(
                 "it answered 202 without a `Location`; only with a `secret` can it answer with a callback",
             )),
         }
@@ -479,6 +491,7 @@ impl Question {
 struct WebhookCallback {
     key: SigningKey,
     approver: String,
+    scrub: Arc<Scrub>,
     carried: Arc<Carried>,
     show: Show,
     redaction: Redaction,
@@ -509,7 +522,7 @@ impl Callback for WebhookCallback {
         if self.carried.has_counted(&signed.id) {
             return Err(BadCallback::Replayed);
         }
-        let verdict = request::read_answer(body, &self.approver)
+        let verdict = request::read_answer(body, &self.approver, &self.scrub)
             .map_err(|bad| BadCallback::Malformed(bad.as_str()))?;
         // `read_answer` has checked that no key is there twice.
         let Subject { id, fingerprint } = serde_json::from_slice(body).map_err(|_| {

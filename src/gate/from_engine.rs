@@ -114,11 +114,11 @@ impl Gate {
         self.record_event(now, "engine_failed", &members);
         if !self.failing.contains(&engine) {
             self.failing.push(engine);
+            let why = self.settings.redaction.text(&failure.why);
             self.warn(format!(
-                "the engine `{}` {}: {}",
+                "the engine `{}` {}: {why}",
                 engine.name(),
-                failure.kind.as_str(),
-                failure.why
+                failure.kind.as_str()
             ));
         }
     }

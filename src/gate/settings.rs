@@ -55,6 +55,8 @@ pub struct EngineId(&'static str);
 impl EngineId {
     /// The inbox: its page, and the terminal.
     pub const INBOX: EngineId = EngineId("inbox");
+    /// What records name in place of an engine if an earlier approval covers a call. No engine can be called so.
+    pub const CACHE: &str = "cache";
 
     /// Creates an id from a name of lower-case ASCII letters and `-`.
     #[must_use]

@@ -78,7 +78,7 @@ pub(super) struct Via {
 
 impl Via {
     /// An earlier approval.
-    pub(super) const CACHE: Via = Via::engine("cache");
+    pub(super) const CACHE: Via = Via::engine(EngineId::CACHE);
     /// A prompt in the client that no person answered.
     pub(super) const ELICITATION: Via = Via::engine("elicitation");
     /// An inbox item that nobody decided about.

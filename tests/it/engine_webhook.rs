@@ -426,6 +426,37 @@ fn an_accepted_question_is_polled_at_its_location() {
 }
 
 #[test]
+fn a_location_may_be_the_url_of_the_question_itself() {
+    for (is_signed, location) in [(false, "/elicit"), (true, "/elicit"), (true, "")] {
+        let polls = AtomicUsize::new(0);
+        let service = OddServer::start(move |request| {
+            let soon = ("retry-after", "0");
+            match (&*request.method, polls.load(Ordering::Relaxed)) {
+                ("POST", _) => response(202, &[("location", location), soon], ""),
+                (_, 0 | 1) => {
+                    polls.fetch_add(1, Ordering::Relaxed);
+                    response(202, &[soon], "")
+                }
+                _ => response(200, &[], YES),
+            }
+        });
+        let options = match is_signed {
+            true => signed(&service),
+            false => at(&service),
+        };
+        let verdict = Webhook::new(&options).result(&item("a"));
+        assert!(verdict.is_ok(), "{is_signed} {location:?}: {verdict:?}");
+        let seen = service.seen();
+        let asked: Vec<(&str, &str)> = seen
+            .iter()
+            .map(|request| (&*request.method, &*request.path))
+            .collect();
+        let poll = ("GET", "/elicit");
+        assert_eq!(asked, [("POST", "/elicit"), poll, poll, poll]);
+    }
+}
+
+#[test]
 fn a_location_at_another_origin_is_never_contacted() {
     let other = saying(200, YES);
     let port = other.port;
@@ -585,6 +616,21 @@ fn what_a_service_repeats_never_shows_a_secret() {
         service.seen()[0].header("authorization"),
         Some("Bearer HEADERSECRET-9911")
     );
+}
+
+#[test]
+fn what_a_service_repeats_of_the_call_shows_no_secret_of_it() {
+    let service = OddServer::start(|request: &Request| {
+        let arguments = &request.text[request.text.find("\"arguments\"").unwrap()..];
+        response(400, &[], &format!("bad: {{{arguments}"))
+    });
+    let item = Item {
+        call: r#"{"name":"drop_table","arguments":{"password":"hunter2-XK"}}"#.to_owned(),
+        ..item("a")
+    };
+    let (_, why) = failed(Webhook::new(&at(&service)).result(&item));
+    assert!(why.contains("bad: "), "{why}");
+    assert!(!why.contains("hunter2"), "{why}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use approval_proxy::engines::inbox::passphrase::set;
+use approval_proxy::sys::secret::Secret;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
@@ -309,6 +311,84 @@ fn no_secret_of_an_engine_leaves_it() {
 }
 
 #[test]
+fn the_secret_of_another_servers_engine_reaches_neither_the_server_nor_a_program() {
+    let test = ProxyTest::with_inbox();
+    let env = test.path("command-env");
+    let other =
+        json!({"type": "webhook", "url": "https://ops.example/", "secret": "${HOOK_SECRET}"});
+    let program = json!({"type": "command", "command": "sh", "env": {"PATH": "/opt/q7:${PATH}"},
+        "args": ["-c", "env > \"$1\"; echo '{\"action\":\"decline\"}'", "sh", env]});
+    let config = json!({
+        "mcpServers": {
+            "files": test.built_entry(),
+            "other": {"command": "none", "approvalRules": {"engines": [other]}},
+        },
+        "approvalProxy": {"engines": [program]},
+    });
+    let mut session = test
+        .env("HOOK_SECRET", SECRET)
+        .config(config)
+        .start_without_elicitation();
+    let call = session.call("wipe", json!({}));
+    session.refusal(call);
+    let report = session.script(json!({"do": "report"})).to_string();
+    let program = fs::read_to_string(session.path("command-env")).unwrap();
+    assert!(program.contains("PATH=/opt/q7:/"), "{program}");
+    assert!(report.contains("PATH"), "{report}");
+    for text in [report, program] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    session.finish();
+}
+
+// A proxy of the service may append what it got to the answer.
+#[test]
+fn a_reason_that_the_agent_reads_shows_no_secret_of_its_engine() {
+    let says = |request: &str| no(&format!("not today {MARK} {request}"));
+    let token = format!("{MARK}/token");
+    let (at_once, later) = (says(&token), says(&token.replace('/', "%2F")));
+    let service = OddServer::start(move |_| response(200, &[], &at_once));
+    let called = OddServer::start(|_| response(202, &[], ""));
+    let headers =
+        json!({"headers": {"Authorization": "Bearer ${HOOK_TOKEN}", "x-key": "${HOOK_KEY}"}});
+    let deny = |engine: Value, service: &OddServer| {
+        let mut session = ProxyTest::with_inbox()
+            .env("HOOK_SECRET", SECRET)
+            .env("HOOK_TOKEN", &token)
+            .env("HOOK_KEY", MARK)
+            .section(json!({"engines": [engine]}))
+            .start_without_elicitation();
+        let call = session.call("wipe", json!({"n": 1}));
+        if engine_awaits_callback(&engine) {
+            eventually("the service is asked", || !service.seen().is_empty());
+            let asked: Value = serde_json::from_str(&service.seen()[0].text).unwrap();
+            let page = announced_page(|| session.stderr());
+            let mut answer: Value = serde_json::from_str(&later).unwrap();
+            answer["id"] = asked["request"]["id"].clone();
+            answer["fingerprint"] = asked["request"]["fingerprint"].clone();
+            let status = post(&page, "/callback/ops", "m1", &answer.to_string());
+            assert_eq!(status, 200);
+        }
+        let refusal = session.refusal(call);
+        let history = format!("{:?}", session.terminal().history());
+        let log = fs::read_to_string(session.path("audit.jsonl")).unwrap();
+        for text in [refusal, history, log, session.stderr()] {
+            assert!(!text.contains(MARK), "{text}");
+        }
+        let line = session.decision("wipe");
+        assert_eq!(line["reason"], "not today [hidden] [hidden]", "{line}");
+        session.finish();
+    };
+    deny(with(hook("ops", &service), headers.clone()), &service);
+    let signed = json!({"secret": "${HOOK_SECRET}"});
+    deny(with(with(hook("ops", &called), headers), signed), &called);
+}
+
+fn engine_awaits_callback(engine: &Value) -> bool {
+    engine.get("secret").is_some()
+}
+
+#[test]
 fn what_no_engine_can_work_with_stops_the_start_and_says_why() {
     for (section, says) in [
         (json!({"askDefault": "approve"}), "nobody has approved"),
@@ -455,6 +535,51 @@ fn a_test_asks_nobody_and_says_which_engine_does_not_work() {
     assert_eq!(engines(home.path(), &["test", "up"]).0, 0);
     let (code, _, err) = engines(home.path(), &["test", "u"]);
     assert!(code == 2 && err.contains("`up`, `down`"), "{err}");
+}
+
+#[test]
+fn a_test_finds_a_store_that_cannot_keep_questions() {
+    let service = OddServer::start(|_| response(200, &[], YES));
+    let home = home(&json!([hook("ops", &service), "inbox"]));
+    assert_eq!(engines(home.path(), &["test"]).0, 0);
+    let state = home.path().join("state");
+    assert!(!state.exists(), "a test creates nothing");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let store = state.join("inbox.db");
+    fs::write(&store, "no database").unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o600)).unwrap();
+    // Without the store, no question reaches the service either.
+    for arguments in [&["test"][..], &["test", "--send"]] {
+        let (code, out, err) = engines(home.path(), arguments);
+        assert_eq!(code, 3, "{arguments:?}: {out}{err}");
+        assert_eq!(out.matches("inbox.db").count(), 2, "{out}");
+        assert!(err.contains("2 engines do not work"), "{err}");
+    }
+    let seen = service.seen();
+    assert!(seen.iter().all(|request| request.method == "HEAD"));
+}
+
+#[test]
+fn the_list_counts_a_passphrase() {
+    let home = home(&json!(["inbox"]));
+    let state = home.path().join("state");
+    let file = home.path().join(".config/approval-proxy/config.json");
+    let config =
+        json!({"approvalProxy": {"engines": ["inbox"], "requireAssurance": "inbox-passphrase"}});
+    fs::write(&file, config.to_string()).unwrap();
+    let (_, out, _) = engines(home.path(), &["list"]);
+    assert!(out.contains("inbox is never asked"), "{out}");
+    let passphrase = Secret::new("correct horse".to_owned());
+    set(&Terminal::at(&state).state_dir(), None, &passphrase).unwrap();
+    let (code, out, err) = engines(home.path(), &["list"]);
+    assert!(
+        code == 0 && out.contains("1. inbox, at once") && !out.contains("never"),
+        "{out}{err}"
+    );
+    let (_, out, _) = engines(home.path(), &["list", "--json"]);
+    let list: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list["engines"][0]["assurance"], "inbox-passphrase");
 }
 
 #[test]

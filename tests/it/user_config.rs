@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::support::{ProxyTest, Session};
+use super::support::{ProxyTest, Session, eventually};
 
 /// A test around the scripted upstream that asks as it does where nobody has set anything.
 fn test() -> ProxyTest {
@@ -589,7 +589,7 @@ fn what_cannot_be_read_in_the_place_of_a_floor_stops_the_start() {
             place(&machine.place(name));
             let folder = machine.place(name).parent().unwrap().to_owned();
             let session = fails(machine.start(), &[&shown]);
-            assert!(session.stderr().contains("error: "), "{what}");
+            eventually(what, || session.stderr().contains("error: "));
             // So that the test's folder can be removed.
             set_mode(&folder, 0o700);
             drop(session);

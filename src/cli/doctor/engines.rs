@@ -83,7 +83,7 @@ pub(super) fn opens_gate(config: &Resolved) -> Vec<Finding> {
 }
 
 /// Returns true if verdicts of the inbox need the passphrase.
-pub(super) fn is_signed(inbox: &InboxSettings) -> bool {
+pub(in crate::cli) fn is_signed(inbox: &InboxSettings) -> bool {
     let folder = inbox.state_dir.as_deref().filter(|folder| folder.is_dir());
     let dir = folder.and_then(|folder| StateDir::open(folder).ok());
     dir.is_some_and(|dir| PublicKey::load(&dir).is_ok_and(|key| key.is_some()))

@@ -113,6 +113,26 @@ fn an_invalid_list_of_engines_is_an_error_with_its_place() {
             "/0/name",
             "letters",
         ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Elicitation"}]"#,
+            "/0/name",
+            "another type",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Webhook"}]"#,
+            "/0/name",
+            "another type",
+        ),
+        (
+            r#"[{"type":"command","command":"a","name":"cache"}]"#,
+            "/0/name",
+            "an earlier approval",
+        ),
+        (
+            r#"[{"type":"webhook","url":"https://a","name":"Cache"}]"#,
+            "/0/name",
+            "an earlier approval",
+        ),
         (r#"[{"type":"webhook","secret":"x"}]"#, "/0", "needs `url`"),
         (
             r#"[{"type":"webhook","url":"https://a","sekret":"x"}]"#,
@@ -180,10 +200,9 @@ fn a_name_that_nothing_defines_is_an_error_that_lists_the_names() {
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 #[test]
-fn a_secret_comes_from_a_variable_or_a_file_and_its_variable_is_withheld() {
+fn a_secret_comes_from_a_variable_or_a_file() {
     let json = format!(r#"[{{{HOOK},"secret":"${{HOOK_KEY}}"}}]"#);
     let found = configured(&json, &[("HOOK_KEY", SECRET)]).unwrap();
-    assert_eq!(found.withheld, ["HOOK_KEY"]);
     assert!(!format!("{found:?}").contains("MDEy"));
     for (variables, says) in [
         (&[][..], "HOOK_KEY"),
@@ -200,6 +219,14 @@ fn a_secret_comes_from_a_variable_or_a_file_and_its_variable_is_withheld() {
     let path = file.path().display();
     let json = format!(r#"[{{{HOOK},"secretFile":"{path}"}}]"#);
     assert!(configured(&json, &[]).is_ok());
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o640))
+        .unwrap();
+    let error = configured(&json, &[]).unwrap_err();
+    assert!(error.contains("0640") && error.contains("chmod"), "{error}");
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(0o600))
+        .unwrap();
     let both = format!(r#"[{{{HOOK},"secretFile":"{path}","secret":"${{HOOK_KEY}}"}}]"#);
     let error = configured(&both, &[("HOOK_KEY", SECRET)]).unwrap_err();
     assert!(error.contains("both set"), "{error}");
@@ -207,8 +234,7 @@ fn a_secret_comes_from_a_variable_or_a_file_and_its_variable_is_withheld() {
     let error = configured(&json, &[]).unwrap_err();
     assert!(error.contains("/nowhere/key"), "{error}");
     let headers = format!(r#"[{{{HOOK},"headers":{{"Authorization":"Bearer ${{TOKEN_X}}"}}}}]"#);
-    let found = configured(&headers, &[("TOKEN_X", "t0ken")]).unwrap();
-    assert_eq!(found.withheld, ["TOKEN_X"]);
+    assert!(configured(&headers, &[("TOKEN_X", "t0ken")]).is_ok());
 }
 
 #[test]
@@ -234,8 +260,14 @@ fn a_secret_that_stands_in_a_file_that_others_may_read_is_an_error() {
     assert!(!error.contains("MDEy"), "{error}");
     let header = format!(r#"[{{{HOOK},"headers":{{"X-Api-Key":"abc"}}}}]"#);
     assert!(with_mode(&header, 0o644).is_err());
+    // A default stands in the file, too.
+    let default = format!(r#"[{{{HOOK},"secret":"${{NOT_SET:-{SECRET}}}"}}]"#);
+    let error = with_mode(&default, 0o644).unwrap_err();
+    assert!(error.contains("0644") && !error.contains("MDEy"), "{error}");
+    assert!(with_mode(&default, 0o600).is_ok());
     for harmless in [
         format!(r#"[{{{HOOK},"secret":"${{KEY}}"}}]"#),
+        format!(r#"[{{{HOOK},"secret":"${{KEY:-}}"}}]"#),
         format!(r#"[{{{HOOK},"headers":{{"X-Team":"blue"}}}}]"#),
     ] {
         assert!(with_mode(&harmless, 0o644).is_ok(), "{harmless}");

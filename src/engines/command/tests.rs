@@ -228,18 +228,54 @@ fn processes_left_behind_cannot_use_up_threads() {
 }
 
 #[test]
+fn a_process_that_is_left_behind_and_holds_the_pipes_delays_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    // In the program's group, and in one of its own.
+    for beginning in ["", "setsid "] {
+        let orphan = format!("{beginning}sleep 1000 & echo $! > '{}'", file.display());
+        let answer = r#"echo '{"action":"decline","content":{"reason":"no"}}'"#;
+        let verdict = result(&format!("{orphan}; {answer}")).unwrap();
+        let left: i32 = std::fs::read_to_string(&file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let left = Pid::from_raw(left).unwrap();
+        assert_eq!(verdict.reason.as_deref(), Some("no"));
+        // All of what the program itself wrote counts, in both places.
+        let twice = format!("{orphan}; {answer}; sleep 0.3; {answer}");
+        assert_eq!(kind(&twice).0, FailureKind::Rejected);
+        let (_, why) = kind(&format!("{orphan}; {answer}; exit 4"));
+        assert!(why.contains("exit status: 4"), "{why}");
+        rustix::process::kill_process(left, Signal::KILL).unwrap();
+    }
+}
+
+#[test]
 fn options_are_checked_when_they_are_read() {
     let bad = |options: Value| settings(&options).unwrap_err().to_string();
     assert!(bad(json!({})).contains("missing field `command`"));
     assert!(bad(json!({"command": " "})).contains("empty"));
     assert!(bad(json!({"command": "x", "arg": []})).contains("unknown field `arg`"));
-    assert!(bad(json!({"command": 5})).contains("string"));
-    for env in [json!({"A": 5371}), json!(["5371"]), json!("5371")] {
-        let error = bad(json!({"command": "x", "env": env}));
-        assert!(
-            error.contains("`env`") && !error.contains("5371"),
-            "{error}"
-        );
+    for value in [
+        json!({"A": 5371}),
+        json!(["5371", 5371]),
+        json!("5371"),
+        json!(5371),
+        json!([["5371"]]),
+        json!({"A": {"B": "5371"}}),
+    ] {
+        for key in ["command", "args", "env"] {
+            if key == "command" && value.is_string() {
+                continue;
+            }
+            let mut options = json!({"command": "x"});
+            options[key] = value.clone();
+            let error = bad(options);
+            let is_named = error.starts_with(&format!("`{key}` must be "));
+            assert!(is_named && !error.contains("5371"), "{error}");
+        }
     }
     assert!(bad(json!({"command": "x", "env": {"A=B": "s"}})).contains("A=B"));
     assert!(bad(json!({"command": "x", "args": ["a\0b"]})).contains("NUL"));
@@ -278,6 +314,68 @@ fn the_end_of_stderr_shows_no_value_of_env() {
     assert!(failure.why.contains("curl: bad token"), "{}", failure.why);
     let shown = format!("{} {read:?}", failure.why);
     assert!(!shown.contains("PAGERSECRET"), "{shown}");
+}
+
+#[test]
+fn a_reason_shows_no_secret_of_env() {
+    let script =
+        r#"printf '{"action":"decline","content":{"reason":"%s asked with %s"}}' "$TEAM" "$TOKEN""#;
+    let options = json!({
+        "command": "sh",
+        "args": ["-c", script],
+        "env": {"TOKEN": "k3y+1", "TEAM": "blue"},
+    });
+    let mut courier = courier_with(&options, &context("command"));
+    let results = carry(&mut *courier, &item("1"));
+    let verdict = results.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(verdict.reason.unwrap(), "blue asked with [hidden]");
+}
+
+#[test]
+fn the_end_of_stderr_shows_no_secret_of_the_call() {
+    let item = Item {
+        call: r#"{"name":"x","arguments":{"password":"hunter2-XK"}}"#.to_owned(),
+        ..item("1")
+    };
+    // All of it, or from the middle of the secret on.
+    for after in [0, 485] {
+        let script =
+            r#"grep -o '"password":"[^"]*"' >&2; head -c "$1" /dev/zero | tr '\0' z >&2; exit 1"#;
+        let options = json!({"command": "sh", "args": ["-c", script, "sh", after.to_string()]});
+        let mut courier = courier_with(&options, &context("command"));
+        let results = carry(&mut *courier, &item);
+        let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
+        assert!(failure.why.contains("status: 1: "), "{}", failure.why);
+        assert!(
+            !failure.why.contains("hunter") && !failure.why.contains("XK"),
+            "{}",
+            failure.why
+        );
+    }
+}
+
+#[test]
+fn a_secret_at_the_edge_of_the_end_of_stderr_is_hidden_whole() {
+    const SECRET: &str = "PAGER\"SECRET-77-0123456789\nabcdefghijk";
+    const SCRIPT: &str = r#"many() { head -c "$1" /dev/zero | tr '\0' "$2"; }
+        { many 900 y; printf %s "$1"; many "$2" z; } >&2; exit 1"#;
+    let json = json!(SECRET).to_string();
+    for written in [SECRET, json.trim_matches('"')] {
+        for after in [470_usize, 499, 500, 501, 5000] {
+            let options = json!({
+                "command": "sh",
+                "args": ["-c", SCRIPT, "sh", written, after.to_string()],
+                "env": {"TOKEN": SECRET},
+            });
+            let mut courier = courier_with(&options, &context("command"));
+            let results = carry(&mut *courier, &item("1"));
+            let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
+            let (_, shown) = failure.why.split_once("status: 1: ").unwrap();
+            let visible = "z".repeat(after.min(500));
+            let shown = shown.trim_start_matches(|c| "y[hidden]".contains(c));
+            assert_eq!(shown, visible, "{after}: {written}");
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::backoff;
 use super::runtime::HttpRuntime;
 use super::scrub::Scrub;
 use super::transport::TransportSettings;
+use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::sys::clock::{Clock, random_seed, unix_ms};
 use crate::sys::with_causes;
@@ -31,6 +32,8 @@ pub(in crate::engines) struct Exchange {
     pub(in crate::engines) runtime: Arc<HttpRuntime>,
     pub(in crate::engines) transport: Arc<TransportSettings>,
     pub(in crate::engines) scrub: Arc<Scrub>,
+    /// What counts as a secret of the call.
+    pub(in crate::engines) redaction: Redaction,
     /// Started when the question was asked.
     pub(in crate::engines) clock: Clock,
     /// When the question's time is up. No further try begins after that.
@@ -195,7 +198,7 @@ impl Exchange {
         if status.is_redirection() && is_redirect {
             why.push_str("; redirects are not followed, so configure the URL that it points to");
         }
-        if let Some(quoted) = self.scrub.quote(body) {
+        if let Some(quoted) = self.scrub.quote(body, &self.redaction) {
             why.push_str(": ");
             why.push_str(&quoted);
         }

@@ -12,5 +12,6 @@ pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
 pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;
+pub(crate) use self::scrub::names_secret;
 pub use self::transport::TransportSettings;
 pub(super) use self::transport::{PlainHttp, check_url, read_headers};

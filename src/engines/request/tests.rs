@@ -81,7 +81,7 @@ fn both_schemas_ask_for_the_same_answer() {
 #[test]
 fn an_answer_may_be_written_on_several_lines() {
     let text = b"{\n  \"action\": \"accept\",\r\n\t\"content\": {\"approved\": true}\n}\n";
-    let verdict = read_answer(text, "command:x").unwrap();
+    let verdict = read_answer(text, "command:x", &Scrub::default()).unwrap();
     assert_eq!(verdict.choice, Choice::Approve);
     assert_eq!(verdict.approver.as_deref(), Some("command:x"));
 }
@@ -90,10 +90,8 @@ fn an_answer_may_be_written_on_several_lines() {
 fn a_yes_counts_only_if_it_was_possible() {
     let yes = br#"{"action":"accept","content":{"approved":true}}"#;
     let no = br#"{"action":"accept","content":{"approved":false}}"#;
-    assert_eq!(verdict(yes, "a", true).unwrap().choice, Choice::Approve);
-    assert_eq!(verdict(no, "a", false).unwrap().choice, Choice::Deny);
-    assert_eq!(
-        verdict(yes, "a", false).unwrap_err().kind,
-        FailureKind::Rejected
-    );
+    let verdict = |text, is_approvable| verdict(text, "a", is_approvable, &Scrub::default());
+    assert_eq!(verdict(yes, true).unwrap().choice, Choice::Approve);
+    assert_eq!(verdict(no, false).unwrap().choice, Choice::Deny);
+    assert_eq!(verdict(yes, false).unwrap_err().kind, FailureKind::Rejected);
 }

@@ -152,10 +152,21 @@ impl Ask {
         if !self.subject.is_as_shown(context.definition) {
             return self.reask(context);
         }
-        // Capabilities count only for their own request.
+        // Capabilities count only for their own request. As for a new question, others can be asked, or are already.
         if !self.offers.forms {
-            let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
-            return self.refuse(Failed::new(Outcome::Denied, refusal), context);
+            let client = context.position(Engine::Elicitation);
+            let client = client.unwrap_or(self.engine);
+            if let Some(asked) = self.asked.iter_mut().find(|asked| asked.at == client) {
+                asked.state = AskedState::Failed;
+            }
+            self.silent_at = None;
+            let cannot = Refusal::CannotAsk(CannotAsk::NoCapability);
+            let failed = Failed::new(Outcome::Denied, cannot);
+            self.put_from(client + 1, Some(failed), context);
+            if self.is_awaited() && self.answer.is_none() {
+                self.set_deadline();
+            }
+            return;
         }
         self.put_to_client(context);
     }

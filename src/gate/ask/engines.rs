@@ -97,7 +97,7 @@ impl Ask {
     }
 
     /// Sets when the question's time is up: when it is up at every engine that was asked.
-    fn set_deadline(&mut self) {
+    pub(super) fn set_deadline(&mut self) {
         // A verdict given at the last moment needs time to arrive.
         let grace = match self.open_item() {
             Some(_) => GRACE,

@@ -259,6 +259,32 @@ fn a_failed_engine_is_reported_to_the_operator_and_the_next_is_asked() {
 }
 
 #[test]
+fn the_report_of_a_failure_shows_no_secret() {
+    let mut scene = scene(vec![engine("a")], |_| {});
+    call(&mut scene, "delete_user");
+    let first = item(&mut scene);
+    let FromEngine::Failed {
+        engine,
+        item,
+        mut failure,
+    } = fails("a", &first)
+    else {
+        panic!("it is one");
+    };
+    failure.why = "cannot take password=hunter2".to_owned();
+    scene.inbox_sends(FromEngine::Failed {
+        engine,
+        item,
+        failure,
+    });
+    let shown = format!("{:?} {:?}", scene.warnings, scene.log);
+    assert!(
+        shown.contains("cannot take") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn after_a_failure_people_have_their_whole_time_at_the_next_engine() {
     let mut scene = scene(vec![engine("a"), timed("b", 90)], |_| {});
     call(&mut scene, "delete_user");

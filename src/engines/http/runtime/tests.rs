@@ -50,6 +50,7 @@ fn a_tls_handshake_that_does_not_go_on_is_given_up() {
         runtime: Arc::clone(&runtime),
         transport: Arc::new(transport),
         scrub: Arc::new(Scrub::default()),
+        redaction: crate::evidence::redact::Redaction::default(),
         clock: Clock::start(),
         limit: None,
     };

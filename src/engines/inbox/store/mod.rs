@@ -12,7 +12,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub use self::open::{Store, may_resume, open};
+pub use self::open::{Store, check, may_resume, open};
 pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
 pub use crate::sys::state_dir::{ErrorKind, Place, StoreError};

@@ -40,6 +40,21 @@ pub fn open(dir: &StateDir, redaction: &Redaction) -> Result<Store, StoreError> 
     })
 }
 
+/// Checks whether the store of a folder can be used. Creates nothing: a folder or a store that is missing is no fault.
+///
+/// # Errors
+/// As [`open()`].
+pub fn check(folder: &Path) -> Result<(), StoreError> {
+    if folder.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let dir = StateDir::open(folder)?;
+    match sqlite::has_database(folder) {
+        true => open(&dir, &Redaction::default())?.requests.check(),
+        false => Ok(()),
+    }
+}
+
 /// Returns false if no proxy can [resume](ApprovalRequests::resume) any item of the folder's store. Opens nothing:
 /// checks only whether one file exists.
 #[must_use]

@@ -24,6 +24,7 @@ pub(super) use self::logins::SqliteLogins;
 pub(super) use self::resuming::is_flagged;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
+pub(super) use self::schema::has_database;
 use self::watching::{Wake, Watch};
 use super::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_KEYS, MAX_WAITING,

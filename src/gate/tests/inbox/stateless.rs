@@ -365,6 +365,54 @@ fn a_tool_that_changes_while_the_page_is_open_is_asked_about_again() {
     scene.expect_forwarded(3);
 }
 
+/// A retry without an answer, of a client that shows nothing any more.
+fn bare_retry(id: i64, state: &Value) -> Value {
+    let call = stateless_with(id, "delete_user", json!({"id": 7}), json!({}));
+    let mut bare = retry(&call, id, Value::Null, state);
+    let params = bare["params"].as_object_mut().unwrap();
+    params.remove("inputResponses");
+    bare
+}
+
+#[test]
+fn a_retry_of_a_client_that_shows_no_forms_any_more_is_put_to_the_next_engine() {
+    let mut scene = scene(|_| {});
+    says(&mut scene, &stateless(1, "delete_user", json!({"id": 7})));
+    let (state, _) = expect_question(&mut scene, 1);
+    says(&mut scene, &bare_retry(2, &state));
+    let item = scene.expect_item();
+    assert!(scene.client.is_empty() && scene.decisions().is_empty());
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_forwarded(2);
+}
+
+#[test]
+fn a_retry_without_an_answer_waits_where_the_question_is_still_open() {
+    let mut scene = scene(|settings| settings.also_inbox_after = secs(5));
+    says(&mut scene, &stateless(1, "delete_user", json!({"id": 7})));
+    let (state, _) = expect_question(&mut scene, 1);
+    // The silent client's question is listed in the inbox as well.
+    scene.advance(secs(6));
+    let item = scene.expect_item();
+    says(&mut scene, &bare_retry(2, &state));
+    scene.expect_nothing();
+    // The person's time does not start again.
+    scene.advance(MINUTE - secs(7));
+    assert!(scene.decisions().is_empty());
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.answer_lists();
+    scene.expect_forwarded(2);
+
+    // Nobody else: the call is refused.
+    let mut alone = Scene::set(|settings| {
+        settings.channels = vec![Channel::new(Engine::Elicitation)];
+    });
+    says(&mut alone, &stateless(1, "delete_user", json!({"id": 7})));
+    let (state, _) = expect_question(&mut alone, 1);
+    says(&mut alone, &bare_retry(2, &state));
+    alone.expect_logged("denied", false);
+}
+
 #[test]
 fn two_yeses_are_two_pages() {
     // The first yes arrives before its retry, or while the retry waits.

@@ -122,6 +122,11 @@ const ADDED: [&[&str]; 5] = [
     &[],
 ];
 
+/// Returns true if the folder has a database.
+pub(in crate::engines::inbox::store) fn has_database(folder: &Path) -> bool {
+    folder.join(NAME).symlink_metadata().is_ok()
+}
+
 /// Returns the database's path.
 pub(super) fn path(dir: &StateDir) -> PathBuf {
     dir.path().join(NAME)
