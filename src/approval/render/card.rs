@@ -98,8 +98,8 @@ pub fn card(item: &Item, card: &Card<'_>) -> Result<Message, JsonError> {
     Ok(message)
 }
 
-/// What is said about a call that is not shown whole on purpose.
-const REDACTED: &str = "Secrets are replaced here. So this call can be denied here, but approved \
+/// What is said about a call that is not shown whole on purpose. The medium says whether it can be denied there.
+const REDACTED: &str =
+    "Secrets are replaced here. So this call can be approved only in the approval inbox.";
+const HIDDEN: &str = "The arguments stay on the machine of the client. So this call can be approved \
     only in the approval inbox.";
-const HIDDEN: &str = "The arguments stay on the machine of the client. So this call can be denied here, but \
-    approved only in the approval inbox.";
