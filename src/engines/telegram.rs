@@ -17,7 +17,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -26,7 +25,7 @@ use self::carried::{Carried, Receiving};
 use self::press::Buttons;
 use self::question::Question;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
-use super::http::{HttpRuntime, PlainHttp, Scrub, TransportSettings, check_url, origin};
+use super::http::{HttpRuntime, PlainHttp, Scrub, TransportSettings, check_url};
 use super::registry::{BadOptions, EngineOption, Registration};
 use super::rows::Rows;
 use crate::approval::item::{Assurance, Item};

@@ -49,8 +49,7 @@ impl Markup {
     }
 
     /// Returns untrusted text on one line, shortened beyond `limit` characters.
-    #[must_use]
-    pub fn span(self, text: &str, limit: usize) -> String {
+    pub(super) fn span(self, text: &str, limit: usize) -> String {
         match self {
             Markup::Plain => quoted_text(text, limit),
             Markup::Markdown => code_span(text, limit),

@@ -5,7 +5,7 @@
 use super::types::User;
 use crate::approval::display::{indented, quoted_name};
 use crate::approval::item::{Choice, Closed, Item};
-use crate::approval::render::{Card, Markup, Message, Show, ShownCall, card};
+use crate::approval::render::{Card, Markup, Message, Show, ShownCall, card, in_span};
 use crate::engines::courier::Ending;
 use crate::engines::disclosure::Disclosure;
 use crate::gate::EngineId;
@@ -50,6 +50,7 @@ impl Text {
             markup: Markup::Telegram,
             max,
             call,
+            can_deny: false,
             cut_notice,
         };
         let whole = card(item, &look(MAX_MARKUP, CUT))?;
@@ -152,7 +153,7 @@ pub(super) fn outcome(ending: &Ending, engine: EngineId, who: Option<&User>) -> 
             return "This question is not waiting any more.".to_owned();
         }
     };
-    let code = |text: &str, limit| Markup::Telegram.span(text, limit);
+    let code = |text: &str, limit| in_span(Markup::Telegram, text, limit);
     let mut line = match choice {
         Choice::Approve => "✅ Approved".to_owned(),
         Choice::Deny => "❌ Denied".to_owned(),

@@ -9,7 +9,6 @@ use serde_json::Value;
 /// A message or a press. At most one of the members is there.
 #[derive(Debug, Deserialize)]
 pub(super) struct Update {
-    pub(super) update_id: i64,
     pub(super) message: Option<Incoming>,
     pub(super) callback_query: Option<CallbackQuery>,
 }
