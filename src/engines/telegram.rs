@@ -101,6 +101,16 @@ fn read(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
+    settings(options, transport).map(|settings| {
+        let settings: Arc<dyn CourierSettings> = Arc::new(settings);
+        Some(settings)
+    })
+}
+
+fn settings(
+    options: &Map<String, Value>,
+    transport: &TransportSettings,
+) -> Result<TelegramSettings, BadOptions> {
     let bad = |why: &str| BadOptions(why.to_owned());
     let text = |key: &str| -> Result<Option<&str>, BadOptions> {
         match options.get(key) {
@@ -149,7 +159,7 @@ fn read(
     if let Some((_, secret)) = token.split_once(':') {
         scrub.add(secret);
     }
-    Ok(Some(Arc::new(TelegramSettings {
+    Ok(TelegramSettings {
         address: Address {
             api,
             token: Secret::new(token.to_owned()),
@@ -158,7 +168,7 @@ fn read(
         approvers: approvers.into(),
         scrub: Arc::new(scrub),
         carried: Arc::default(),
-    })))
+    })
 }
 
 /// Returns true for the form of a bot's token. Other text could lead to another path of the server.

@@ -49,6 +49,11 @@ struct Running {
 pub(in crate::engines) struct Task(Option<AbortHandle>);
 
 impl Task {
+    /// Starts a task beside the one that runs.
+    pub(in crate::engines) fn beside(work: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(Some(tokio::spawn(work).abort_handle()))
+    }
+
     /// Lets the task run to its end.
     pub(in crate::engines) fn detach(mut self) {
         self.0 = None;

@@ -340,16 +340,19 @@ impl Carried {
         state.replies.remove(at).map(|(_, _, text)| text)
     }
 
-    /// Lets a denial wait for its reason. Returns false if there is no room for it.
-    pub(super) fn wait_for_reason(&self, place: Place, denial: Denial) -> bool {
+    /// Lets a denial wait for its reason.
+    ///
+    /// # Errors
+    /// If there is no room for it. Returns the denial.
+    pub(super) fn wait_for_reason(&self, place: Place, denial: Denial) -> Result<(), Denial> {
         let mut state = self.held();
         if state.denials.len() >= MAX_DENIALS {
-            return false;
+            return Err(denial);
         }
         state.denials.insert(place, denial);
         drop(state);
         self.changed();
-        true
+        Ok(())
     }
 
     /// Keeps the timer of a denial. Cancels it if the denial does not wait any more.

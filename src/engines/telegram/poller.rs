@@ -133,12 +133,14 @@ impl Poller {
     async fn receive(&mut self, elected: &Elected) -> Stop {
         let shared = Arc::clone(&self.shared);
         let preempted = elected.preempted();
-        tokio::pin!(preempted);
+        let idle = shared.carried.idle(LINGER);
+        tokio::pin!(preempted, idle);
         loop {
             // A poll that is cancelled confirms nothing that was not handled.
             let stop = tokio::select! {
                 () = &mut preempted => Some(Stop::Preempted),
-                () = shared.carried.idle(LINGER) => Some(Stop::Idle),
+                // Not made anew for each poll: in a busy chat, polls may be short.
+                () = &mut idle => Some(Stop::Idle),
                 polled = self.poll(POLL_TIME) => self.take(polled).await,
             };
             if let Some(stop) = stop {

@@ -42,14 +42,14 @@ impl Question {
         let sent = self.send(item).await;
         self.shared.carried.is_sent(&id);
         match sent {
-            Some(Ok((message, html))) => self.follow(message, &html).await,
+            Some(Ok((message, later))) => self.follow(message, &later).await,
             Some(Err(failure)) => self.shared.carried.fail(&id, failure),
             // The time is up. The gate has the same limit, and says what follows.
             None => {}
         }
     }
 
-    /// Returns the message, and its text; `None` if the time was up.
+    /// Returns the message, and what it says after the end; `None` if the time was up.
     async fn send(&self, item: Item) -> Option<Result<(Message, String), Failure>> {
         let (shared, context) = (&self.shared, &self.context);
         let left = item.expires_ms.map(|expires_ms| {
@@ -115,11 +115,11 @@ impl Question {
                 Err(failure) => return Some(Err(failure)),
             }
         }
-        add(&mut body, "text", text.html.clone().into());
+        add(&mut body, "text", text.html.into());
         let sent = shared
             .bot
             .call::<Message>("sendMessage", &body, limit, || self.is_wanted());
-        Some(sent.await?.map(|message| (message, text.html)))
+        Some(sent.await?.map(|message| (message, text.later)))
     }
 
     fn is_wanted(&self) -> bool {
@@ -127,7 +127,7 @@ impl Question {
     }
 
     /// Edits the message as the question goes on.
-    async fn follow(&mut self, message: Message, html: &str) {
+    async fn follow(&mut self, message: Message, later: &str) {
         let mut shown = Wanted {
             face: Face::Asking,
             notes: (0, String::new()),
@@ -138,7 +138,7 @@ impl Question {
                 self.note(message, &wanted.notes.1).await;
             }
             if wanted.face != shown.face {
-                self.show(message, html, &wanted.face).await;
+                self.show(message, later, &wanted.face).await;
             }
             if matches!(wanted.face, Face::Over(_)) {
                 return;
@@ -150,7 +150,7 @@ impl Question {
         }
     }
 
-    async fn show(&self, message: Message, html: &str, face: &Face) {
+    async fn show(&self, message: Message, later: &str, face: &Face) {
         let mut body = json!({"chat_id": message.chat.id, "message_id": message.message_id});
         let method = match face {
             Face::Asking => {
@@ -162,7 +162,7 @@ impl Question {
                 "editMessageReplyMarkup"
             }
             Face::Over(outcome) => {
-                add(&mut body, "text", text::ended(outcome, html).into());
+                add(&mut body, "text", text::ended(outcome, later).into());
                 add(&mut body, "parse_mode", "HTML".into());
                 add(
                     &mut body,

@@ -5,7 +5,7 @@
 use super::types::User;
 use crate::approval::display::{indented, quoted_name};
 use crate::approval::item::{Choice, Closed, Item};
-use crate::approval::render::{Card, Markup, Message, Show, ShownCall, card, in_span};
+use crate::approval::render::{Card, Markup, Show, ShownCall, card, in_span};
 use crate::engines::courier::Ending;
 use crate::engines::disclosure::Disclosure;
 use crate::gate::EngineId;
@@ -18,10 +18,8 @@ const MAX_MESSAGE: usize = 4_096;
 const MAX_OUTCOME: usize = 512;
 /// How much of a message is kept free for the link to the page.
 const MAX_LINK: usize = 400;
-/// How long the question itself may be.
-const MAX_CARD: usize = MAX_MESSAGE - MAX_OUTCOME - MAX_LINK;
-/// The longest markup that is tried, in bytes. A message of [`MAX_CARD`] units is never longer in practice.
-const MAX_MARKUP: usize = 16 * 1024;
+/// The longest markup that is tried, in bytes. A message that fits is only longer if nearly all of it is escaped.
+const MAX_MARKUP: usize = 20 * 1024;
 /// The largest document, in bytes. Bots can send files of up to 50 MB
 /// (<https://core.telegram.org/bots/api#senddocument>).
 const MAX_DOCUMENT: usize = 45_000_000;
@@ -33,6 +31,8 @@ pub(super) const MAX_ANSWER: usize = 200;
 pub(super) struct Text {
     /// The message.
     pub(super) html: String,
+    /// What the message still says of the question after its end. Shorter, if `html` leaves no room for how it ended.
+    pub(super) later: String,
     /// The whole call, if the message is too short for it.
     pub(super) document: Option<String>,
     /// Whether everything is shown, so that it can be decided there.
@@ -53,10 +53,20 @@ impl Text {
             can_deny: false,
             cut_notice,
         };
+        // Markup is never shorter than what it shows.
+        let later = |html: &str, notice| match units(html) <= MAX_MESSAGE - MAX_OUTCOME {
+            true => Ok(html.to_owned()),
+            false => card(item, &look(MAX_MESSAGE - MAX_OUTCOME, notice)).map(|card| card.text),
+        };
         let whole = card(item, &look(MAX_MARKUP, CUT))?;
         let is_hidden = call != ShownCall::Whole;
-        if fits(&whole) && (is_hidden || !whole.is_cut) {
+        let room = match is_hidden {
+            true => MAX_MESSAGE - MAX_LINK,
+            false => MAX_MESSAGE,
+        };
+        if units(&whole.text) <= room && (is_hidden || !whole.is_cut) {
             return Ok(Text {
+                later: later(&whole.text, CUT_LATER)?,
                 html: whole.text,
                 document: None,
                 is_approvable: !is_hidden,
@@ -70,9 +80,9 @@ impl Text {
             Some(_) => IN_DOCUMENT,
             None => CUT,
         };
-        // Markup is never shorter than what it shows.
-        let html = card(item, &look(MAX_CARD, notice))?.text;
+        let html = card(item, &look(MAX_MESSAGE - MAX_LINK, notice))?.text;
         Ok(Text {
+            later: later(&html, notice)?,
             html,
             is_approvable: document.is_some(),
             document,
@@ -92,12 +102,9 @@ impl Text {
 
 /// What is said about a call that is too long for the message.
 const CUT: &str = "Not everything is shown in this message, so the call can be approved only in the approval inbox.";
+const CUT_LATER: &str = "Not everything is shown any more.";
 const IN_DOCUMENT: &str =
     "This message is too short for the whole call. The document that it replies to has all of it.";
-
-fn fits(message: &Message) -> bool {
-    units(&message.text) <= MAX_CARD
-}
 
 /// Returns how long Telegram takes our own markup to be.
 fn units(html: &str) -> usize {
@@ -212,16 +219,16 @@ mod tests {
 
     #[test]
     fn what_fits_is_shown_whole_and_can_be_decided() {
-        for arguments in [r#"{"a":1}"#.to_owned(), string(&"z".repeat(2_500))] {
+        for arguments in [r#"{"a":1}"#.to_owned(), string(&"z".repeat(3_500))] {
             for show in [Show::Full, Show::Redacted] {
                 let text = written(&arguments, show);
                 assert!(text.is_approvable && text.document.is_none(), "{text:?}");
             }
         }
         // It is the number of UTF-16 code units that counts, not that of bytes.
-        let text = written(&string(&"漢".repeat(2_500)), Show::Full);
+        let text = written(&string(&"漢".repeat(3_500)), Show::Full);
         assert!(text.is_approvable && text.document.is_none(), "{text:?}");
-        let text = written(&string(&"&".repeat(2_500)), Show::Full);
+        let text = written(&string(&"&".repeat(3_500)), Show::Full);
         assert!(text.is_approvable && text.document.is_none(), "{text:?}");
         let text = written(&string(&"😀".repeat(2_500)), Show::Full);
         assert!(text.document.is_some(), "{text:?}");
@@ -290,9 +297,10 @@ mod tests {
                 let mut text = written(&string(text), show);
                 text.link_to(Some(&format!("https://inbox.example/{}", "x".repeat(200))));
                 for who in [None, Some(&user)] {
+                    assert!(units(&text.html) <= MAX_MESSAGE, "{}", units(&text.html));
                     let outcome = outcome(&ending, EngineId::new("telegram"), who);
                     assert!(outcome.starts_with("❌ Denied"), "{outcome}");
-                    let ended = ended(&outcome, &text.html);
+                    let ended = ended(&outcome, &text.later);
                     assert!(units(&ended) <= MAX_MESSAGE, "{}", units(&ended));
                 }
             }

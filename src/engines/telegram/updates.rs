@@ -17,6 +17,7 @@ use super::text::MAX_ANSWER;
 use super::types::{CallbackQuery, Incoming, Message, Update, User};
 use crate::approval::item::Choice;
 use crate::engines::CarriedVerdict;
+use crate::engines::http::Task;
 use crate::engines::inbox::store::{Decided, State};
 use crate::gate::Failure;
 use crate::sys::clock::unix_ms;
@@ -38,8 +39,7 @@ const APPROVED: &str = "Approved.";
 const DENIED_NOW: &str = "Denied.";
 const ELSEWHERE: &str = "Your answer is on its way to the process that asked, which decides whether it counts. The \
     message shows how it ended.";
-const REASON: &str =
-    "Reply to the question with your reason. Without a reply, it is denied in a minute.";
+const REASON: &str = "Reply to the question with your reason. Without a reply, it is denied in a minute at the latest.";
 const BUSY: &str = "The answer could not be written. Please try again, or use the approval inbox.";
 
 /// The answers to presses that are being sent.
@@ -262,35 +262,25 @@ impl Press<'_> {
         if let Target::Own(item) = &denial.target {
             carried.show(item, |_| Face::AskingReason);
         }
-        // A denial that cannot wait is one without a reason.
-        let (who, target) = (denial.who.clone(), denial.target.clone());
-        let timer = {
-            let shared = Arc::clone(shared);
-            let runtime = Arc::clone(&shared.runtime);
-            runtime.spawn(async move {
-                sleep(wait).await;
-                if let Some(mut denial) = shared.carried.take_denial(place) {
-                    // This is the task that it would cancel.
-                    if let Some(timer) = denial.timer.take() {
-                        timer.detach();
-                    }
-                    if let Err(failure) = finish(&shared, denial, None).await {
-                        shared.warn(&failure);
-                    }
-                }
-            })
-        };
-        let is_waiting = timer.is_ok() && carried.wait_for_reason(place, denial);
-        match timer {
-            Ok(timer) if is_waiting => {
-                carried.times(place, timer);
-                Ok(Said::alert(REASON))
-            }
-            Ok(_) | Err(_) => {
-                let timer = None;
-                finish(shared, Denial { who, target, timer }, None).await
-            }
+        if let Err(denial) = carried.wait_for_reason(place, denial) {
+            return finish(shared, denial, None).await;
         }
+        let at_end = Arc::clone(shared);
+        let timer = Task::beside(async move {
+            sleep(wait).await;
+            let Some(mut denial) = at_end.carried.take_denial(place) else {
+                return;
+            };
+            if let Some(timer) = denial.timer.take() {
+                // That is this task.
+                timer.detach();
+            }
+            if let Err(failure) = finish(&at_end, denial, None).await {
+                at_end.warn(&failure);
+            }
+        });
+        carried.times(place, timer);
+        Ok(Said::alert(REASON))
     }
 }
 
@@ -387,3 +377,6 @@ fn time_left(until: Option<Instant>, expires_ms: Option<i64>) -> Duration {
     let limits = [until, expires].into_iter().flatten();
     limits.min().unwrap_or(Duration::MAX)
 }
+
+#[cfg(test)]
+mod tests;
