@@ -257,7 +257,7 @@ mod tests {
                 .unwrap()
                 .matches('1')
                 .count()
-                > 2_000
+                >= 2_000
         );
     }
 
