@@ -244,6 +244,10 @@ impl CourierSettings for TelegramSettings {
         approvers.any(|id| types::approver(*id) == approver)
     }
 
+    fn shares_connection(&self) -> bool {
+        true
+    }
+
     fn receive(&self, context: &CourierContext) -> Option<Box<dyn Send>> {
         let shared = self.shared(context);
         shared.carried.receives(Receiving::Begins);

@@ -1,9 +1,8 @@
 //! The engine `telegram` against a fake of the Bot API.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use approval_proxy::engines::inbox::passphrase::set;
-use approval_proxy::engines::inbox::store::Remembered;
 use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -14,8 +13,10 @@ use super::support::{InboxProcess, OddServer, ProxyTest, Session, Terminal, even
 /// What an engine answers if it must be asked.
 const YES: &str = r#"{"action":"accept","content":{"approved":true}}"#;
 
+/// A proxy with these engines. The token is in a variable, as others may read the test's configuration.
 fn test(engines: Value) -> ProxyTest {
-    ProxyTest::with_inbox().section(json!({
+    let test = ProxyTest::with_inbox().env("TG_TOKEN", &BotApi::token());
+    test.section(json!({
         "engines": engines,
         "approvalRetryAttempts": 2,
         "approvalRetryInitialBackoffSeconds": 0.05,
@@ -32,6 +33,13 @@ fn start_in(state: &Path, api: &BotApi) -> Session {
     test(json!([api.engine()]))
         .state(state)
         .start_without_elicitation()
+}
+
+/// A folder for a store that several processes share.
+fn store() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    (dir, state)
 }
 
 /// Makes a call that is asked about, and returns its id and its message.
@@ -395,7 +403,7 @@ fn the_token_is_in_nothing_that_leaves_the_proxy() {
     let api = BotApi::start();
     let echo = format!(
         r#"{{"ok":false,"description":"no such path: /bot{}/sendMessage"}}"#,
-        api.token
+        BotApi::token()
     );
     for _ in 0..3 {
         api.fails("sendMessage", 500, &echo);
@@ -433,8 +441,8 @@ fn three(state: &Path, api: &BotApi) -> [(Session, u64, Message); 3] {
 
 #[test]
 fn three_proxies_with_one_bot_without_a_passphrase() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let mut three = three(state.path(), &api);
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    let mut three = three(&state, &api);
     for (turn, (session, id, message)) in three.iter_mut().enumerate().rev() {
         assert!(!api.told(&api.press(message, "Approve", OLGA)).is_empty());
         session.expect_ran(*id);
@@ -452,8 +460,8 @@ fn three_proxies_with_one_bot_without_a_passphrase() {
 
 #[test]
 fn a_denial_of_another_process_question_has_its_reason() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let [_first, (mut second, id, message), _third] = three(state.path(), &api);
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    let [_first, (mut second, id, message), _third] = three(&state, &api);
     let told = api.told(&api.press(&message, "Deny", OLGA));
     assert!(told.contains("Reply to the question"), "{told}");
     eventually("the other button", || {
@@ -470,13 +478,13 @@ fn a_denial_of_another_process_question_has_its_reason() {
 
 #[test]
 fn below_the_required_assurance_a_press_does_not_count_and_the_approver_is_told() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let mut first = start_in(state.path(), &api);
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    let mut first = start_in(&state, &api);
     let (own, own_message) = ask(&mut first, &api, "mark-own");
     api.is_polled();
     let strict =
         test(json!([api.engine()])).rules(json!({"requireAssurance": "channel-authenticated"}));
-    let mut strict = strict.state(state.path()).start_without_elicitation();
+    let mut strict = strict.state(&state).start_without_elicitation();
     let (id, message) = ask(&mut strict, &api, "mark-strict");
     assert!(!api.told(&api.press(&message, "Approve", OLGA)).is_empty());
     let note = api.message("does not count");
@@ -494,40 +502,40 @@ fn below_the_required_assurance_a_press_does_not_count_and_the_approver_is_told(
 
 #[test]
 fn a_row_of_the_store_cannot_point_a_button_at_another_call() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let [_first, (mut second, id, message), (third, _, _)] = three(state.path(), &api);
-    let terminal = Terminal::at(state.path());
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    let [_first, (mut second, id, message), (third, _, _)] = three(&state, &api);
+    let terminal = Terminal::at(&state);
     let items = terminal.wait_for_items(3);
+    let item = |at: usize| items[at]["id"].as_str().unwrap();
     // As any program of this user could: the button of the second question leads to the third one's item.
-    let other = Remembered {
-        item: items[2]["id"].as_str().unwrap().to_owned(),
-        engine: "telegram".to_owned(),
+    let db = rusqlite::Connection::open(state.join("inbox.db")).unwrap();
+    let token = &message.button("Approve")[1..31];
+    let lead_to = |item: &str| {
+        let sql = "UPDATE keys SET item = ?1 WHERE key LIKE '%' || ?2";
+        assert_eq!(db.execute(sql, (item, token)).unwrap(), 1);
     };
-    let bot = api.token.split(':').next().unwrap();
-    let key = |message: &Message| format!("telegram/{bot}/{}", &message.button("Approve")[1..31]);
-    let mut store = terminal.store();
-    let right = store.recall(&key(&message)).unwrap().unwrap();
-    store.remember(&key(&message), &other).unwrap();
+    lead_to(item(2));
     let told = api.told(&api.press(&message, "Approve", OLGA));
     assert!(told.contains("not the one that was shown here"), "{told}");
     assert_eq!((second.runs_of("wipe"), third.runs_of("wipe")), (0, 0));
-    store.remember(&key(&message), &right).unwrap();
+    lead_to(item(1));
     api.press(&message, "Approve", OLGA);
     second.expect_ran(id);
 }
 
 #[test]
 fn a_process_killed_between_delivery_and_verdict_loses_no_press() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let mut first = start_in(state.path(), &api);
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    let mut first = start_in(&state, &api);
     ask(&mut first, &api, "mark-first");
     api.is_polled();
-    let mut second = start_in(state.path(), &api);
+    let mut second = start_in(&state, &api);
     let (id, message) = ask(&mut second, &api, "mark-second");
     first.signal(Signal::STOP);
     let polls = api.calls("getUpdates");
     // The answer to the poll is on its way to the first process, which never reads it.
     api.press(&message, "Approve", OLGA);
+    api.has_delivered();
     first.signal(Signal::KILL);
     second.expect_ran(id);
     assert!(api.calls("getUpdates") > polls);
@@ -537,25 +545,23 @@ fn a_process_killed_between_delivery_and_verdict_loses_no_press() {
 
 #[test]
 fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
-    let (api, state) = (BotApi::start(), tempfile::tempdir().unwrap());
-    let terminal = Terminal::at(state.path());
+    let (api, (dir, state)) = (BotApi::start(), store());
+    let terminal = Terminal::at(&state);
     set(
         &terminal.state_dir(),
         None,
         &Secret::new("correct horse".to_owned()),
     )
     .unwrap();
-    let config = state.path().join("config.json");
+    let config = dir.path().join("config.json");
     let section = json!({"approvalProxy": {"engines": [api.engine()]}});
     std::fs::write(&config, section.to_string()).unwrap();
-    let passphrase = state.path().join("passphrase");
+    let passphrase = dir.path().join("passphrase");
     std::fs::write(&passphrase, "correct horse\n").unwrap();
-    for path in [&config, &passphrase] {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
     let mut command = terminal.command(&["inbox", "--no-browser", "--inbox-port", "0"]);
-    command.env("APPROVAL_CONFIG", &config);
+    command
+        .env("APPROVAL_CONFIG", &config)
+        .env("TG_TOKEN", BotApi::token());
     command.stdin(std::fs::File::open(&passphrase).unwrap());
     let inbox = InboxProcess::of(command);
     eventually("the inbox signs", || {
@@ -563,7 +569,7 @@ fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
     });
     api.is_polled();
     for mark in ["mark-a", "mark-b"] {
-        let mut session = start_in(state.path(), &api);
+        let mut session = start_in(&state, &api);
         let (id, message) = ask(&mut session, &api, mark);
         api.press(&message, "Approve", OLGA);
         session.expect_ran(id);
@@ -584,10 +590,11 @@ fn engines_test(api: &BotApi, change: &Value) -> (Option<i32>, String) {
     let config = state.path().join("config.json");
     let section = json!({"approvalProxy": {"engines": [engine]}});
     std::fs::write(&config, section.to_string()).unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = Terminal::at(&state.path().join("state")).command(&["engines", "test"]);
-    let output = command.env("APPROVAL_CONFIG", &config).output().unwrap();
+    command
+        .env("APPROVAL_CONFIG", &config)
+        .env("TG_TOKEN", BotApi::token());
+    let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     let text = text.concat();
     assert!(!text.contains("FakeSecret"), "{text}");

@@ -32,7 +32,6 @@ const MAX_ANSWER: usize = 200;
 
 /// The service.
 pub(crate) struct BotApi {
-    pub(crate) token: String,
     server: OddServer,
     state: Arc<State>,
 }
@@ -91,27 +90,27 @@ impl Message {
 
 impl BotApi {
     pub(crate) fn start() -> BotApi {
-        let token = "7000000001:AAFakeSecret-of_the_bot_0123456789abcd".to_owned();
         let state: Arc<State> = Arc::default();
         {
             let mut chat = state.chat.lock().unwrap();
-            chat.token.clone_from(&token);
+            chat.token = BotApi::token();
             chat.last_update = 500_000;
             chat.last_message = 100;
             chat.member = "member".to_owned();
         }
         let serving = Arc::clone(&state);
         let server = OddServer::with_streams(move |request, stream| serving.serve(request, stream));
-        BotApi {
-            token,
-            server,
-            state,
-        }
+        BotApi { server, state }
     }
 
-    /// The engine's entry in a configuration.
+    /// The token of every fake's bot.
+    pub(crate) fn token() -> String {
+        "7000000001:AAFakeSecret-of_the_bot_0123456789abcd".to_owned()
+    }
+
+    /// The engine's entry in a configuration. The token is in the variable `TG_TOKEN`.
     pub(crate) fn engine(&self) -> Value {
-        json!({"type": "telegram", "botToken": self.token, "chatId": CHAT, "approvers": [OLGA, BERT],
+        json!({"type": "telegram", "botToken": "${TG_TOKEN}", "chatId": CHAT, "approvers": [OLGA, BERT],
             "apiUrl": self.server.url("")})
     }
 
@@ -158,6 +157,13 @@ impl BotApi {
     /// Waits until a poll is held back.
     pub(crate) fn is_polled(&self) {
         eventually("a poll", || self.state.chat.lock().unwrap().held.is_some());
+    }
+
+    /// Waits until the poll that was held back was answered.
+    pub(crate) fn has_delivered(&self) {
+        eventually("an answer to a poll", || {
+            self.state.chat.lock().unwrap().held.is_none()
+        });
     }
 
     pub(crate) fn conflicts(&self) -> usize {
