@@ -1,8 +1,11 @@
 //! The engine `telegram` against a fake of the Bot API.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use approval_proxy::approval::item::{Assurance, Choice, Verdict};
 use approval_proxy::engines::inbox::passphrase::set;
+use approval_proxy::engines::inbox::store::{Decided, SignedVerdict};
 use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -558,6 +561,10 @@ fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
     std::fs::write(&config, section.to_string()).unwrap();
     let passphrase = dir.path().join("passphrase");
     std::fs::write(&passphrase, "correct horse\n").unwrap();
+    // It polls until the inbox comes.
+    let mut early = start_in(&state, &api);
+    let (early_id, early_message) = ask(&mut early, &api, "mark-early");
+    api.is_polled();
     let mut command = terminal.command(&["inbox", "--no-browser", "--inbox-port", "0"]);
     command
         .env("APPROVAL_CONFIG", &config)
@@ -568,9 +575,35 @@ fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
         inbox.stderr().contains("are signed and count")
     });
     api.is_polled();
+    // As any program of this user could: a row that claims what Olga would have said.
+    let forged = SignedVerdict {
+        verdict: Verdict {
+            choice: Choice::Approve,
+            reason: None,
+            cover: Duration::ZERO,
+            assurance: Assurance::ChannelAuthenticated,
+            approver: Some(olga()),
+            decided_ms: 1_790_000_000_000,
+        },
+        signature: None,
+        engine: Some("telegram".to_owned()),
+    };
+    let item = terminal.wait_for_item("wipe");
+    let decided = terminal.store().decide(&item, &forged).unwrap();
+    assert_eq!(decided, Decided::Recorded);
+    early.wait_for_event("disregarded_verdict");
+    assert_eq!(
+        api.message("does not count").reply_to,
+        Some(early_message.id)
+    );
+    assert_eq!(early.runs_of("wipe"), 0);
+    let mut sessions = vec![(early, early_id, early_message)];
     for mark in ["mark-a", "mark-b"] {
         let mut session = start_in(&state, &api);
         let (id, message) = ask(&mut session, &api, mark);
+        sessions.push((session, id, message));
+    }
+    for (mut session, id, message) in sessions {
         api.press(&message, "Approve", OLGA);
         session.expect_ran(id);
         expect_decision(&session, "approved", &olga(), "channel-authenticated");

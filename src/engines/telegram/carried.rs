@@ -344,10 +344,10 @@ impl Carried {
     ///
     /// # Errors
     /// If there is no room for it. Returns the denial.
-    pub(super) fn wait_for_reason(&self, place: Place, denial: Denial) -> Result<(), Denial> {
+    pub(super) fn wait_for_reason(&self, place: Place, denial: Denial) -> Result<(), Box<Denial>> {
         let mut state = self.held();
         if state.denials.len() >= MAX_DENIALS {
-            return Err(denial);
+            return Err(Box::new(denial));
         }
         state.denials.insert(place, denial);
         drop(state);
@@ -513,3 +513,6 @@ impl fmt::Debug for Carried {
         f.debug_struct("Carried").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

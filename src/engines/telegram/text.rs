@@ -160,6 +160,9 @@ pub(super) fn outcome(ending: &Ending, engine: EngineId, who: Option<&User>) -> 
             return "This question is not waiting any more.".to_owned();
         }
     };
+    // Our own approver may have been too late.
+    let is_theirs = |who: &&User| through == engine && approver.as_deref() == Some(&who.approver());
+    let who = who.filter(is_theirs);
     let code = |text: &str, limit| in_span(Markup::Telegram, text, limit);
     let mut line = match choice {
         Choice::Approve => "✅ Approved".to_owned(),
@@ -290,7 +293,7 @@ mod tests {
             choice: Choice::Deny,
             reason: Some(hostile.clone()),
             approver: Some("telegram:77".to_owned()),
-            engine: EngineId::new("other"),
+            engine: EngineId::new("telegram"),
         };
         for show in [Show::Full, Show::Redacted, Show::Summary] {
             for text in [&hostile, &"\u{e0041}".repeat(900), &"z".repeat(3_000)] {
@@ -329,10 +332,12 @@ mod tests {
              Reason: <code>ok &amp; &lt;fine&gt;</code>"
         );
         let slack = decided(EngineId::new("slack"), Some("slack:U1"), None);
-        assert_eq!(
-            outcome(&slack, telegram, None),
-            "✅ Approved by <code>slack:U1</code> through <code>slack</code>"
-        );
+        for too_late in [None, Some(&user)] {
+            assert_eq!(
+                outcome(&slack, telegram, too_late),
+                "✅ Approved by <code>slack:U1</code> through <code>slack</code>"
+            );
+        }
         let inbox = decided(EngineId::INBOX, None, None);
         let by_nobody = outcome(&inbox, telegram, None);
         assert_eq!(by_nobody, "✅ Approved through <code>inbox</code>");

@@ -263,7 +263,7 @@ impl Press<'_> {
             carried.show(item, |_| Face::AskingReason);
         }
         if let Err(denial) = carried.wait_for_reason(place, denial) {
-            return finish(shared, denial, None).await;
+            return finish(shared, *denial, None).await;
         }
         let at_end = Arc::clone(shared);
         let timer = Task::beside(async move {

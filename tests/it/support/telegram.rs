@@ -373,7 +373,11 @@ impl State {
         let (status, body) = self.answer(request, &stream);
         let body = match body {
             Value::String(text) => text,
-            other => other.to_string(),
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_)) => other.to_string(),
         };
         let kind = [("content-type", "application/json")];
         let _ = stream.write_all(response(status, &kind, &body).as_bytes());
@@ -412,6 +416,15 @@ impl State {
         let time = Duration::from_secs(body["timeout"].as_u64().unwrap_or(0));
         let (offset, end) = (body["offset"].as_i64().unwrap_or(0), Instant::now() + time);
         let mut chat = self.chat.lock().unwrap();
+        // The other poll may have been closed just now, and is about to notice.
+        let close = Instant::now() + Duration::from_millis(150);
+        while chat.held.is_some() && Instant::now() < close {
+            chat = self
+                .changed
+                .wait_timeout(chat, Duration::from_millis(10))
+                .unwrap()
+                .0;
+        }
         if chat.held.take().is_some() {
             chat.conflicts += 1;
         }
@@ -440,7 +453,9 @@ impl State {
                 .collect();
             let left = end.saturating_duration_since(Instant::now());
             if !updates.is_empty() || left.is_zero() || is_gone(stream) {
-                chat.held = None;
+                if chat.held == Some(own) {
+                    chat.held = None;
+                }
                 return result(&json!(updates));
             }
             let wait = left.min(Duration::from_millis(50));
