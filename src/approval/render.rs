@@ -23,6 +23,12 @@ pub struct Message {
     pub is_cut: bool,
 }
 
+/// Returns untrusted text on one line, inert in this markup, shortened beyond `limit` characters.
+#[must_use]
+pub fn in_span(markup: Markup, text: &str, limit: usize) -> String {
+    markup.span(text, limit)
+}
+
 /// What a message says.
 pub(super) struct Facts<'a> {
     /// Which of the call's questions this is, as text.

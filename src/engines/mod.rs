@@ -15,6 +15,7 @@ pub mod registry;
 mod request;
 mod rows;
 mod standard_webhooks;
+mod telegram;
 mod webhook;
 
 pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};

@@ -13,13 +13,16 @@ pub enum Markup {
     Markdown,
     /// HTML, to stand in a body.
     Html,
+    /// The few elements of HTML that Telegram knows. It shows spaces and line breaks as they are, and outside of code
+    /// it makes links and mentions of what looks like them (<https://core.telegram.org/bots/api#html-style>).
+    Telegram,
 }
 
 impl Markup {
     /// Ends a line so that the next one is not joined to it.
     pub(super) fn line_break(self) -> &'static str {
         match self {
-            Markup::Plain => "\n",
+            Markup::Plain | Markup::Telegram => "\n",
             // CommonMark, "Hard line breaks": two spaces at the end of a line. They are invisible in plain text.
             Markup::Markdown => "  \n",
             Markup::Html => "<br>\n",
@@ -27,11 +30,13 @@ impl Markup {
     }
 
     /// Returns our own words, or text that is visible and inert already except for the characters of this markup.
-    pub(super) fn words(self, text: &str) -> Cow<'_, str> {
+    #[must_use]
+    pub fn words(self, text: &str) -> Cow<'_, str> {
         match self {
             // Our words have no markup, and `display` has escaped the rest.
             Markup::Plain | Markup::Markdown => Cow::Borrowed(text),
             Markup::Html => html(text, Spaces::Joined),
+            Markup::Telegram => html(text, Spaces::Kept),
         }
     }
 
@@ -39,7 +44,7 @@ impl Markup {
     pub(super) fn block(self, text: &str) -> Cow<'_, str> {
         match self {
             Markup::Plain | Markup::Markdown => Cow::Borrowed(text),
-            Markup::Html => html(text, Spaces::Kept),
+            Markup::Html | Markup::Telegram => html(text, Spaces::Kept),
         }
     }
 
@@ -48,7 +53,8 @@ impl Markup {
         match self {
             Markup::Plain => quoted_text(text, limit),
             Markup::Markdown => code_span(text, limit),
-            Markup::Html => html_span(text, limit),
+            Markup::Html => html_span(text, limit, Spaces::Joined),
+            Markup::Telegram => html_span(text, limit, Spaces::Kept),
         }
     }
 
@@ -57,7 +63,7 @@ impl Markup {
         match self {
             Markup::Plain => ("", ""),
             Markup::Markdown => ("`", "`"),
-            Markup::Html => ("<code>", "</code>"),
+            Markup::Html | Markup::Telegram => ("<code>", "</code>"),
         }
     }
 
@@ -67,28 +73,29 @@ impl Markup {
             Markup::Plain => ("\n", "\n"),
             Markup::Markdown => ("\n```json\n", "\n```\n"),
             Markup::Html => ("<pre>", "</pre>\n"),
+            Markup::Telegram => ("\n<pre>", "</pre>\n"),
         }
     }
 
     pub(super) fn span_medium(self) -> Medium {
         match self {
-            Markup::Plain | Markup::Html => Medium::Plain,
+            Markup::Plain | Markup::Html | Markup::Telegram => Medium::Plain,
             Markup::Markdown => Medium::CodeSpan,
         }
     }
 
     pub(super) fn block_medium(self) -> Medium {
         match self {
-            Markup::Plain | Markup::Html => Medium::Plain,
+            Markup::Plain | Markup::Html | Markup::Telegram => Medium::Plain,
             Markup::Markdown => Medium::CodeBlock,
         }
     }
 }
 
-/// What browsers do with several spaces in a row.
+/// What a reader does with several spaces in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spaces {
-    /// Show all of them, in `<pre>`.
+    /// Show all of them, as browsers do in `<pre>`.
     Kept,
     /// Show one. So the others become no-break spaces; those in the text itself are shown as escapes.
     Joined,
@@ -118,12 +125,12 @@ fn html(text: &str, spaces: Spaces) -> Cow<'_, str> {
 
 /// Returns untrusted text as code. The note about a left-out part stands outside of the code, where untrusted text
 /// cannot stand.
-fn html_span(text: &str, limit: usize) -> String {
+fn html_span(text: &str, limit: usize, spaces: Spaces) -> String {
     let code = |text: &str| {
         let mut shown = String::new();
         show(text, Quotes::Plain, &mut shown);
-        let mut shown = html(&shown, Spaces::Joined).into_owned();
-        if shown.ends_with(' ') {
+        let mut shown = html(&shown, spaces).into_owned();
+        if spaces == Spaces::Joined && shown.ends_with(' ') {
             shown.pop();
             shown.push_str("&nbsp;");
         }

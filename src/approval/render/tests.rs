@@ -10,7 +10,12 @@ use crate::approval::item::Item;
 use crate::mcp::json::write_string;
 use crate::mcp::lenient::is_invisible;
 
-const MARKUPS: [Markup; 3] = [Markup::Plain, Markup::Markdown, Markup::Html];
+const MARKUPS: [Markup; 4] = [
+    Markup::Plain,
+    Markup::Markdown,
+    Markup::Html,
+    Markup::Telegram,
+];
 
 fn item(call: &str) -> Item {
     Item {
@@ -37,6 +42,7 @@ fn shown(item: &Item, markup: Markup, max: usize, call: ShownCall<'_>) -> Messag
         markup,
         max,
         call,
+        can_deny: true,
         cut_notice: "Not everything is shown here.",
     };
     card(item, &look).unwrap()
@@ -74,6 +80,18 @@ Why: the tool is marked destructive (hints, not verified: destructiveHint true)<
 The server says: <code>Delete a note for good.</code><br>
 Client, by its own account: <code>claude-code 2.1.0</code><br>
 SHA-256 of the whole call: {digest}<br>"#
+        )
+    );
+    assert_eq!(
+        whole(&item, Markup::Telegram).text,
+        format!(
+            r#"Allow this tool call? Asked by approval-proxy; the call has not run.
+Server <code>notes</code>, tool <code>delete_note</code>, risk high
+Arguments: <code>{{&quot;name&quot;: &quot;shopping&quot;, &quot;n&quot;: 1.0}}</code>
+Why: the tool is marked destructive (hints, not verified: destructiveHint true)
+The server says: <code>Delete a note for good.</code>
+Client, by its own account: <code>claude-code 2.1.0</code>
+SHA-256 of the whole call: {digest}"#
         )
     );
     let markdown = whole(&item, Markup::Markdown).text;
@@ -140,13 +158,14 @@ fn a_call_that_is_no_json_is_an_error() {
         markup: Markup::Plain,
         max: 4_000,
         call: ShownCall::Redacted("{"),
+        can_deny: true,
         cut_notice: "",
     };
     assert!(card(&item("{}"), &look).is_err());
 }
 
 /// Pieces that mean something in one of the markups.
-const PIECES: [&str; 30] = [
+const PIECES: [&str; 34] = [
     "<b>",
     "</code>",
     "</pre>",
@@ -154,6 +173,10 @@ const PIECES: [&str; 30] = [
     "<a href=\"https://evil.example\">x</a>",
     "<script>",
     "<!--",
+    "<tg-spoiler>",
+    "@channel @all",
+    "tg://user?id=1 t.me/x /start",
+    "https://evil.example #tag",
     "&lt;",
     "&#60;b&#62;",
     "&nbsp;",
@@ -197,11 +220,11 @@ fn hostile(text: &str) -> Item {
     }
 }
 
-/// Returns the text of our HTML outside of `<code>` and `<pre>`.
+/// Returns the text of our HTML outside of `<code>` and `<pre>`. In Telegram, links and mentions arise only there.
 ///
 /// # Errors
 /// What is there and must not be.
-fn outside_of_html(html: &str) -> Result<String, String> {
+fn outside_of_html(html: &str, markup: Markup) -> Result<String, String> {
     let (mut outside, mut inside) = (String::new(), None);
     let mut rest = html;
     while let Some(at) = rest.find(['<', '>', '&']) {
@@ -209,8 +232,13 @@ fn outside_of_html(html: &str) -> Result<String, String> {
         if inside.is_none() {
             outside.push_str(text);
         }
-        let known = ["<br>", "<code>", "</code>", "<pre>", "</pre>"];
-        let entities = ["&lt;", "&gt;", "&amp;", "&quot;", "&#39;", "&nbsp;"];
+        let mut known = vec!["<code>", "</code>", "<pre>", "</pre>"];
+        let mut entities = vec!["&lt;", "&gt;", "&amp;", "&quot;", "&#39;"];
+        if markup == Markup::Html {
+            // Telegram refuses the tag. Its documentation did not always have the entity.
+            known.push("<br>");
+            entities.push("&nbsp;");
+        }
         let tag = known.into_iter().find(|tag| from.starts_with(tag));
         let entity = entities.into_iter().find(|entity| from.starts_with(entity));
         let Some(found) = tag.or(entity) else {
@@ -303,8 +331,8 @@ fn check(item: &Item, max: usize) -> Result<(), TestCaseError> {
                 prop_assert!(outside.is_ok(), "{outside:?}: {text}");
                 prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
             }
-            Markup::Html => {
-                let outside = outside_of_html(text);
+            Markup::Html | Markup::Telegram => {
+                let outside = outside_of_html(text, markup);
                 prop_assert!(outside.is_ok(), "{outside:?}: {text}");
                 prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
             }

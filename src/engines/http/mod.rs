@@ -8,7 +8,7 @@ mod runtime;
 mod scrub;
 mod transport;
 
-pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
+pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin, retry_after_in};
 pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;

@@ -46,11 +46,25 @@ struct Running {
 
 /// A task that is cancelled when this is dropped.
 #[derive(Debug)]
-pub(in crate::engines) struct Task(AbortHandle);
+pub(in crate::engines) struct Task(Option<AbortHandle>);
+
+impl Task {
+    /// Starts a task beside the one that runs.
+    pub(in crate::engines) fn beside(work: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(Some(tokio::spawn(work).abort_handle()))
+    }
+
+    /// Lets the task run to its end.
+    pub(in crate::engines) fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -88,7 +102,7 @@ impl HttpRuntime {
             let _permit = permit;
             work.await;
         });
-        Ok(Task(task.abort_handle()))
+        Ok(Task(Some(task.abort_handle())))
     }
 
     /// Runs `work` and waits for its result, but not longer than `longest`. For threads that may block.
