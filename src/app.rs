@@ -154,6 +154,7 @@ fn handle(
             callbacks: Arc::new(engines::callbacks(&couriers)),
             ..page_settings(&config.inbox)
         },
+        required: config.settings.require_assurance,
         couriers,
         stderr: stderr.clone(),
         redaction: config.settings.redaction.clone(),

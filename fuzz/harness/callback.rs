@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use approval_proxy::approval::item::Choice;
 use approval_proxy::approval::render::Show;
 use approval_proxy::engines::{
-    BadCallback, Callback, CourierContext, HttpRuntime, PageLinks, TransportSettings, registry,
+    BadCallback, Callback, CourierContext, HttpRuntime, PageLinks, Rows, TransportSettings,
+    registry,
 };
 use approval_proxy::evidence::redact::Redaction;
 use approval_proxy::gate::EngineId;
@@ -37,6 +38,7 @@ fn callback() -> &'static Arc<dyn Callback> {
             withheld: Arc::new([]),
             runtime: Arc::new(HttpRuntime::default()),
             page: PageLinks::default(),
+            rows: Rows::default(),
         };
         settings.callback(&context).expect("it has a secret")
     })

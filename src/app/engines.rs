@@ -7,7 +7,7 @@ use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::handle::ConfiguredCourier;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
-use crate::engines::{Callbacks, CourierContext, PageLinks};
+use crate::engines::{Callbacks, CourierContext, PageLinks, Rows};
 use crate::gate::{Channel, Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
 
@@ -33,6 +33,11 @@ pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
     let transport = Arc::new(config.engine_transport.clone());
     let withheld: Arc<[OsString]> = config.engines.withheld.clone().into();
     let (runtime, page) = (Arc::default(), PageLinks::default());
+    let rows = Rows::new(
+        config.inbox.state_dir.clone(),
+        config.settings.redaction.clone(),
+        None,
+    );
     let engines = config.engines.list.iter().filter_map(|engine| {
         let Engine::OutOfBand(name) = engine.channel.engine else {
             return None;
@@ -51,6 +56,7 @@ pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
                 withheld: Arc::clone(&withheld),
                 runtime: Arc::clone(&runtime),
                 page: page.clone(),
+                rows: rows.with_reach(engine.channel.reach),
             },
             reach: engine.channel.reach,
             settings: Arc::clone(engine.courier.as_ref()?),

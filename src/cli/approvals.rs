@@ -266,7 +266,7 @@ fn decide(
         decided_ms: clock.now().unix_ms,
     };
     let shown = entry.item.fingerprint();
-    let signature = signer.map(|signer| signer.sign(item, &shown, &verdict));
+    let signature = signer.map(|signer| signer.sign(item, &shown, &verdict, None));
     match store.decide(
         item,
         &SignedVerdict {

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
+use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending};
 use super::disclosure::Disclosure;
 use super::http::{Scrub, TransportSettings};
 use super::registry::{BadOptions, EngineOption, Registration};
@@ -252,7 +252,7 @@ impl Courier for CommandCourier {
         }
     }
 
-    fn withdraw(&mut self, item: &str) {
+    fn withdraw(&mut self, item: &str, _: &Ending) {
         if let Some(program) = self.running.remove(item) {
             end(&program);
         }

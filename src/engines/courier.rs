@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::callback::Callback;
 use super::http::{HttpRuntime, TransportSettings};
-use crate::approval::item::{Choice, Item};
+use super::rows::Rows;
+use crate::approval::item::{Choice, Closed, Item};
 use crate::approval::render::Show;
 use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure};
@@ -27,9 +28,33 @@ pub trait Courier: Send {
     /// expires.
     fn carry(&mut self, item: &Item, answer: Answer);
 
-    /// Withdraws an item because nobody waits for its verdict any more: it was decided elsewhere, withdrawn, or has
-    /// expired. Ignores an item that was never carried.
-    fn withdraw(&mut self, item: &str);
+    /// Withdraws an item because nobody waits for its verdict any more: `ending` says why. Ignores an item that was
+    /// never carried.
+    fn withdraw(&mut self, item: &str, ending: &Ending);
+
+    /// Tells people that a verdict about an item did not count, and that the item still waits. `why` is a sentence for
+    /// them.
+    fn disregarded(&mut self, item: &str, why: &str) {
+        let _ = (item, why);
+    }
+}
+
+/// Why nobody waits for the verdict about an item any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody decided.
+    Decided {
+        /// Approve or deny.
+        choice: Choice,
+        /// The person's reason.
+        reason: Option<String>,
+        /// Who decided, as in the records.
+        approver: Option<String>,
+        /// The name of the engine that the verdict came through.
+        engine: EngineId,
+    },
+    /// Nobody decided.
+    Closed(Closed),
 }
 
 /// The configuration of a courier.
@@ -46,6 +71,20 @@ pub trait CourierSettings: Debug + Send + Sync {
 
     /// Returns what receives POSTs to `/callback/NAME`; `None` if this engine has no such route.
     fn callback(&self, context: &CourierContext) -> Option<Arc<dyn Callback>> {
+        let _ = context;
+        None
+    }
+
+    /// Returns true if this person may decide here. `approver` is the name as in the records, such as
+    /// `slack:U024BE7LH`. Asked about verdicts that another process received.
+    fn recognizes(&self, approver: &str) -> bool {
+        let _ = approver;
+        true
+    }
+
+    /// Receives the verdicts about other processes' questions until the returned value is dropped; `None` if this engine
+    /// needs no such receiver.
+    fn receive(&self, context: &CourierContext) -> Option<Box<dyn Send>> {
         let _ = context;
         None
     }
@@ -77,6 +116,8 @@ pub struct CourierContext {
     pub runtime: Arc<HttpRuntime>,
     /// Where the items' own pages are.
     pub page: PageLinks,
+    /// The items of all processes that share the store.
+    pub rows: Rows,
 }
 
 /// The address of the inbox's page, once it is known. All clones share it.

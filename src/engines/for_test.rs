@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::{Answer, CarriedVerdict, Courier, CourierContext, PageLinks};
+use super::{Answer, CarriedVerdict, Courier, CourierContext, PageLinks, Rows};
 use crate::approval::item::Item;
 use crate::approval::render::Show;
 use crate::evidence::redact::Redaction;
@@ -49,6 +49,7 @@ pub(super) fn context(name: &'static str) -> CourierContext {
         withheld: Arc::new([]),
         runtime: Arc::default(),
         page: PageLinks::default(),
+        rows: Rows::default(),
     }
 }
 

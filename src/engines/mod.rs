@@ -13,9 +13,13 @@ mod http;
 pub mod inbox;
 pub mod registry;
 mod request;
+mod rows;
 mod standard_webhooks;
 mod webhook;
 
 pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};
-pub use courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, PageLinks};
+pub use courier::{
+    Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending, PageLinks,
+};
 pub use http::{HttpRuntime, TransportSettings};
+pub use rows::{Recalled, Row, Rows};

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use self::carried::Carried;
 use super::callback::{BadCallback, Callback, CallbackAnswer, Delivery};
-use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
+use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending};
 use super::disclosure::Disclosure;
 use super::http::{
     Exchange, PlainHttp, Reply, Scrub, TransportSettings, check_url, join_same_origin, origin,
@@ -367,7 +367,7 @@ impl Courier for WebhookCourier {
         }
     }
 
-    fn withdraw(&mut self, item: &str) {
+    fn withdraw(&mut self, item: &str, _: &Ending) {
         self.settings.carried.withdraw(item);
     }
 }

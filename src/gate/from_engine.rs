@@ -42,9 +42,7 @@ impl Gate {
                     None => self.warn("a verdict came too late and was ignored".into()),
                 }
             }
-            // The verdict's own assurance is not to be believed.
-            FromEngine::Disregarded { item, verdict } => {
-                let why = "it was not made with the passphrase";
+            FromEngine::Disregarded { item, verdict, why } => {
                 self.record_disregarded(&item, &verdict, why, now);
             }
             FromEngine::Listed { item, url } => {

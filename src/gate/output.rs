@@ -262,12 +262,14 @@ pub enum FromEngine {
         /// The verdict.
         verdict: approval::item::Verdict,
     },
-    /// Somebody decided about an item in a way that does not count: without the passphrase. The item stays open.
+    /// Somebody decided about an item in a way that does not count. The item stays open.
     Disregarded {
         /// The item's id.
         item: String,
-        /// What was decided.
+        /// What was decided. Its own assurance is not to be believed.
         verdict: approval::item::Verdict,
+        /// Why it does not count.
+        why: &'static str,
     },
     /// An item has a page of its own.
     Listed {

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use approval_proxy::approval::item::{Choice, Item};
+use approval_proxy::approval::item::{Choice, Closed, Item};
 use approval_proxy::approval::render::Show;
 use approval_proxy::engines::registry::{self, BadOptions};
 use approval_proxy::engines::{
-    Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, HttpRuntime, PageLinks,
-    TransportSettings,
+    Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending, HttpRuntime,
+    PageLinks, Rows, TransportSettings,
 };
 use approval_proxy::evidence::redact::Redaction;
 use approval_proxy::gate::{EngineId, Failure, FailureKind, Retry};
@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 
 use super::support::{OddServer, ProxyTest, Request, Session, eventually, response};
 
+/// Its call was cancelled.
+const WITHDRAWN: Ending = Ending::Closed(Closed::Withdrawn);
 /// Much longer than anything that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Long enough for a mistake to show.
@@ -102,6 +104,7 @@ impl Webhook {
             withheld: Arc::new([]),
             runtime: Arc::new(HttpRuntime::default()),
             page: PageLinks::default(),
+            rows: Rows::default(),
         };
         change(&mut context);
         let courier = settings.courier(&context);
@@ -518,11 +521,11 @@ fn a_withdrawn_question_ends_its_exchange_and_sends_nothing() {
         if is_dropped {
             drop(webhook);
         } else {
-            webhook.courier.withdraw("another");
+            webhook.courier.withdraw("another", &WITHDRAWN);
             assert!(
                 results.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout)
             );
-            webhook.courier.withdraw(&item("a").id);
+            webhook.courier.withdraw(&item("a").id, &WITHDRAWN);
         }
         assert_eq!(
             results.recv_timeout(DEADLINE),
@@ -542,7 +545,7 @@ fn the_number_of_open_questions_is_bounded() {
     }
     let (kind, _) = failed(webhook.result(&item("more")));
     assert_eq!(kind, FailureKind::RateLimited);
-    webhook.courier.withdraw(&item("0x").id);
+    webhook.courier.withdraw(&item("0x").id, &WITHDRAWN);
     let results = webhook.carry(&item("more"));
     assert_eq!(
         results.recv_timeout(A_MOMENT),

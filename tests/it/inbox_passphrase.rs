@@ -46,7 +46,7 @@ fn shown(terminal: &Terminal, item: &Value) -> Item {
 }
 
 fn signature(signer: &Signer, shown: &Item, verdict: &Verdict) -> Option<Vec<u8>> {
-    Some(signer.sign(&shown.id, &shown.fingerprint(), verdict))
+    Some(signer.sign(&shown.id, &shown.fingerprint(), verdict, None))
 }
 
 /// Checks that nothing has run, the operator was warned, and the item is open as before.

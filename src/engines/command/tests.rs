@@ -5,8 +5,11 @@ use std::sync::mpsc::RecvTimeoutError;
 use serde_json::json;
 
 use super::*;
-use crate::approval::item::Choice;
+use crate::approval::item::{Choice, Closed};
 use crate::engines::for_test::{DEADLINE, Results, carry, context, eventually, item};
+
+/// Its call was cancelled.
+const WITHDRAWN: Ending = Ending::Closed(Closed::Withdrawn);
 
 fn courier(program: &str) -> Box<dyn Courier> {
     let options = json!({"command": "sh", "args": ["-c", program]});
@@ -171,8 +174,8 @@ fn a_withdrawn_program_is_killed_with_its_children() {
         if is_dropped {
             drop(courier);
         } else {
-            courier.withdraw("another");
-            courier.withdraw(&item("1").id);
+            courier.withdraw("another", &WITHDRAWN);
+            courier.withdraw(&item("1").id, &WITHDRAWN);
         }
         // It sends no answer, not even a failure.
         assert_eq!(
@@ -193,7 +196,7 @@ fn the_number_of_running_programs_is_bounded() {
     let results = carry(&mut *courier, &item("more"));
     let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::RateLimited);
-    courier.withdraw(&item("0x").id);
+    courier.withdraw(&item("0x").id, &WITHDRAWN);
     let ended = running[0].recv_timeout(DEADLINE);
     assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
     let results = carry(&mut *courier, &item("more"));
@@ -218,7 +221,7 @@ fn processes_left_behind_cannot_use_up_threads() {
         }
         eventually(|| file.exists());
         std::fs::remove_file(&file).unwrap();
-        courier.withdraw(&item.id);
+        courier.withdraw(&item.id, &WITHDRAWN);
         false
     });
     assert!(is_refused);

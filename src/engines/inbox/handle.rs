@@ -21,6 +21,7 @@ use super::queue::{Jobs, queue};
 use super::store;
 pub use super::worker::ConfiguredCourier;
 use super::worker::{Couriers, Unrecorded, Worker};
+use crate::approval::assurance::RequiredAssurance;
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::OutOfBandEngines;
@@ -43,6 +44,8 @@ pub struct WorkerSettings {
     pub page: PageServerSettings,
     /// Where to print the page's address.
     pub stderr: Stderr,
+    /// The least assurance of a verdict that counts.
+    pub required: Option<RequiredAssurance>,
     /// The couriers of engines other than the inbox.
     pub couriers: Vec<ConfiguredCourier>,
     /// Says which values are secret, so that the history does not keep them.

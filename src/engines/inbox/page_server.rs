@@ -396,7 +396,7 @@ impl Passphrase for KeySigner {
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase> {
         let signer = self.unlock(passphrase)?;
-        Ok(signer.sign(item_id, fingerprint, verdict))
+        Ok(signer.sign(item_id, fingerprint, verdict, None))
     }
 
     // Unlocking is slow on purpose, so do it once for all items.
@@ -409,7 +409,7 @@ impl Passphrase for KeySigner {
         let signer = self.unlock(passphrase)?;
         let each = items.iter();
         Ok(each
-            .map(|(id, fingerprint)| signer.sign(id, fingerprint, verdict))
+            .map(|(id, fingerprint)| signer.sign(id, fingerprint, verdict, None))
             .collect())
     }
 }

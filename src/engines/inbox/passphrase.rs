@@ -46,6 +46,8 @@ const DOMAIN: &str = "approval-proxy/inbox-verdict/1";
 /// The same for verdicts with an approver's name. Signatures of versions without names stay valid, but
 /// only for verdicts without a name.
 const NAMED_DOMAIN: &str = "approval-proxy/inbox-verdict/2";
+/// The same for verdicts through an engine other than the inbox.
+const ENGINE_DOMAIN: &str = "approval-proxy/engine-verdict/1";
 
 /// Verifies verdicts. Cannot sign.
 #[derive(Clone, PartialEq, Eq)]
@@ -142,16 +144,18 @@ impl PublicKey {
     }
 
     /// Returns true if the passphrase's key signed exactly this verdict about exactly this item as it was shown.
+    /// `engine` is the name of the engine that it came through; `None` is the inbox.
     #[must_use]
     pub fn verify(
         &self,
         item_id: &str,
         fingerprint: &str,
         verdict: &Verdict,
+        engine: Option<&str>,
         signature: &[u8],
     ) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        let signed = signed_bytes(item_id, fingerprint, verdict);
+        let signed = signed_bytes(item_id, fingerprint, verdict, engine);
         key.verify(&signed, signature).is_ok()
     }
 }
@@ -191,10 +195,16 @@ impl Signer {
     /// Signs a verdict about an item with this fingerprint.
     ///
     /// The signature covers the verdict as a store keeps it: with its reason cut to the limit, and its
-    /// cover in whole milliseconds.
+    /// cover in whole milliseconds. `engine` is the name of the engine that it came through; `None` is the inbox.
     #[must_use]
-    pub fn sign(&self, item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
-        let signed = signed_bytes(item_id, fingerprint, verdict);
+    pub fn sign(
+        &self,
+        item_id: &str,
+        fingerprint: &str,
+        verdict: &Verdict,
+        engine: Option<&str>,
+    ) -> Vec<u8> {
+        let signed = signed_bytes(item_id, fingerprint, verdict, engine);
         self.0.sign(&signed).as_ref().to_vec()
     }
 
@@ -298,13 +308,19 @@ fn derive(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Signer, Passph
 }
 
 /// Returns the bytes to sign: each part is preceded by its length, so no two verdicts have the same bytes.
-fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
+fn signed_bytes(
+    item_id: &str,
+    fingerprint: &str,
+    verdict: &Verdict,
+    engine: Option<&str>,
+) -> Vec<u8> {
     let reason = verdict.reason.as_deref().map(cut_reason);
     let cover = u64::try_from(verdict.cover.as_millis()).unwrap_or(u64::MAX);
     let approver = verdict.approver.as_deref().map(str::as_bytes);
-    let domain = match approver {
-        Some(_) => NAMED_DOMAIN,
-        None => DOMAIN,
+    let domain = match (engine, approver) {
+        (Some(_), _) => ENGINE_DOMAIN,
+        (None, Some(_)) => NAMED_DOMAIN,
+        (None, None) => DOMAIN,
     };
     let parts = [
         domain.as_bytes(),
@@ -319,7 +335,9 @@ fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> 
         &verdict.decided_ms.to_be_bytes(),
     ];
     let mut bytes = Vec::new();
-    for part in parts.into_iter().chain(approver) {
+    // Before the name of the approver, which may be missing.
+    let engine = engine.map(str::as_bytes);
+    for part in parts.into_iter().chain(engine).chain(approver) {
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(part);
@@ -367,8 +385,8 @@ mod tests {
         let set = set_at(&state, &secret("correct horse"), CHEAP).unwrap();
         assert_eq!(PublicKey::load(&state).unwrap(), Some(set.clone()));
         let signer = unlock(&state, &secret("correct horse")).unwrap();
-        let signature = signer.sign("id", "digest", &verdict());
-        assert!(set.verify("id", "digest", &verdict(), &signature));
+        let signature = signer.sign("id", "digest", &verdict(), None);
+        assert!(set.verify("id", "digest", &verdict(), None, &signature));
         let mode = fs::metadata(dir.path().join(NAME)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(format!("{signer:?}"), "Signer(***)");
@@ -451,8 +469,8 @@ mod tests {
         let second = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         assert_ne!(first, second);
         let signer = unlock(&state, &secret("pass phrase")).unwrap();
-        let signature = signer.sign("id", "digest", &verdict());
-        assert!(!first.verify("id", "digest", &verdict(), &signature));
+        let signature = signer.sign("id", "digest", &verdict(), None);
+        assert!(!first.verify("id", "digest", &verdict(), None, &signature));
     }
 
     #[test]
@@ -460,7 +478,7 @@ mod tests {
         let (_dir, state) = for_test();
         let key = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         let signer = unlock(&state, &secret("pass phrase")).unwrap();
-        let good = signer.sign("id", "digest", &verdict());
+        let good = signer.sign("id", "digest", &verdict(), None);
         type Change = fn(&mut Verdict);
         let changes: [Change; 9] = [
             |v| v.choice = Choice::Deny,
@@ -476,18 +494,18 @@ mod tests {
         for (i, change) in changes.iter().enumerate() {
             let mut changed = verdict();
             change(&mut changed);
-            assert!(!key.verify("id", "digest", &changed, &good), "{i}");
+            assert!(!key.verify("id", "digest", &changed, None, &good), "{i}");
         }
         for (id, digest) in [("ie", "digest"), ("id", "digess"), ("iddig", "est")] {
-            assert!(!key.verify(id, digest, &verdict(), &good));
+            assert!(!key.verify(id, digest, &verdict(), None, &good));
         }
         for at in 0..good.len() {
             let mut tampered = good.clone();
             tampered[at] ^= 1;
-            assert!(!key.verify("id", "digest", &verdict(), &tampered));
+            assert!(!key.verify("id", "digest", &verdict(), None, &tampered));
         }
-        assert!(!key.verify("id", "digest", &verdict(), b""));
-        assert!(!key.verify("id", "digest", &verdict(), &good[1..]));
+        assert!(!key.verify("id", "digest", &verdict(), None, b""));
+        assert!(!key.verify("id", "digest", &verdict(), None, &good[1..]));
     }
 
     #[test]
@@ -498,10 +516,10 @@ mod tests {
             approver: name.map(str::to_owned),
             ..verdict()
         };
-        let good = signer.sign("id", "digest", &by(Some("Ann")));
-        assert!(key.verify("id", "digest", &by(Some("Ann")), &good));
+        let good = signer.sign("id", "digest", &by(Some("Ann")), None);
+        assert!(key.verify("id", "digest", &by(Some("Ann")), None, &good));
         for other in [None, Some(""), Some("ann"), Some("Ann "), Some("Anna")] {
-            let is_valid = key.verify("id", "digest", &by(other), &good);
+            let is_valid = key.verify("id", "digest", &by(other), None, &good);
             assert!(!is_valid, "{other:?}");
         }
     }
@@ -515,14 +533,14 @@ mod tests {
         let signer = derive(&secret("correct horse"), &[7; 32], CHEAP).unwrap();
         let key = signer.public_key();
         let old = STANDARD.decode(FROM_BEFORE_NAMES).unwrap();
-        assert!(key.verify("id", "digest", &verdict(), &old));
-        assert_eq!(signer.sign("id", "digest", &verdict()), old);
+        assert!(key.verify("id", "digest", &verdict(), None, &old));
+        assert_eq!(signer.sign("id", "digest", &verdict(), None), old);
         for name in ["", "Ann"] {
             let named = Verdict {
                 approver: Some(name.to_owned()),
                 ..verdict()
             };
-            assert!(!key.verify("id", "digest", &named, &old), "{name}");
+            assert!(!key.verify("id", "digest", &named, None, &old), "{name}");
         }
     }
 
@@ -532,7 +550,7 @@ mod tests {
             reason: reason.map(str::to_owned),
             ..verdict()
         };
-        let bytes = |verdict| signed_bytes("id", "digest", &verdict);
+        let bytes = |verdict| signed_bytes("id", "digest", &verdict, None);
         assert_ne!(bytes(with(None)), bytes(with(Some(""))));
     }
 
@@ -551,8 +569,8 @@ mod tests {
             cover: Duration::from_secs(1),
             ..verdict()
         };
-        let signature = signer.sign("id", "digest", &given);
-        assert!(key.verify("id", "digest", &stored, &signature));
+        let signature = signer.sign("id", "digest", &given, None);
+        assert!(key.verify("id", "digest", &stored, None, &signature));
     }
 
     #[test]

@@ -25,7 +25,8 @@ use super::queue::Queue;
 use super::store::{
     self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
 };
-use crate::approval::item::{Item, Verdict};
+use crate::approval::item::{Assurance, Item, Verdict};
+use crate::engines::Ending;
 use crate::engines::registry::stored_assurance;
 use crate::gate::{DecidedCall, EngineId, Failure, FromEngine, Now, ToEngine};
 use crate::sys::clock::{Clock, random_hex};
@@ -47,6 +48,10 @@ const MAX_UNRECORDED_BYTES: usize = 16 * 1024 * 1024;
 
 /// How many times we try to scrub the store before the process ends. If all fail, other processes do it.
 const LAST_TRIES: usize = 4;
+
+/// Why a verdict does not count.
+const NOT_SIGNED: &str = "it was not made with the passphrase";
+const BELOW_REQUIRED: &str = "its assurance is below `requireAssurance`";
 
 /// The worker thread.
 pub(super) struct Worker {
@@ -254,7 +259,7 @@ impl Worker {
                 }
             }
             ToEngine::Close { item, how } => {
-                self.couriers.withdraw(&item);
+                self.couriers.withdraw(&item, &Ending::Closed(how));
                 self.waiting.remove(&item);
                 self.resumed.remove(&item);
                 self.close(&item, how);
@@ -383,7 +388,8 @@ impl Worker {
             inbox.may_have_verdicts = true;
             return false;
         }
-        self.couriers.withdraw(item);
+        let ending = Ending::Closed(Closed::Withdrawn);
+        self.couriers.withdraw(item, &ending);
         self.waiting.remove(item);
         self.resumed.remove(item);
         true
@@ -508,34 +514,36 @@ impl Worker {
         }
     }
 
-    /// Sends a verdict to its session, or disregards it if its signature does not hold.
+    /// Sends a verdict to its session, or disregards it if it does not count.
     fn deliver(&mut self, item: &str, signed: SignedVerdict) {
         let Some(waiting) = self.waiting.get(item) else {
             return;
         };
-        let SignedVerdict {
-            mut verdict,
-            signature,
-            engine: _,
-        } = signed;
-        let by_courier = self.couriers.take_decided(item, &verdict);
-        match (&self.key, by_courier) {
-            (_, Some(_)) => {}
-            (Some(key), None) => {
-                let signature = signature.unwrap_or_default();
-                if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
-                    tracing::warn!(
-                        "ignored a verdict about item {item}: it was not made with the passphrase \
-                         that was set when approval-proxy started; if it was yours, restart \
-                         approval-proxy"
-                    );
-                    return self.disregard(item, verdict);
-                }
+        let by_courier = self.couriers.take_decided(item, &signed.verdict);
+        let checked = match by_courier {
+            Some(engine) => Ok((engine, signed.verdict.assurance)),
+            None => self.check(item, waiting, &signed),
+        };
+        let mut verdict = signed.verdict;
+        let is_enough = |assurance| {
+            let mut required = self.settings.required.iter();
+            required.all(|required| required.is_met_by(assurance))
+        };
+        let engine = match checked {
+            Ok((engine, assurance)) if is_enough(assurance) => {
+                verdict.assurance = assurance;
+                engine
             }
-            (None, None) => verdict.assurance = stored_assurance(verdict.assurance, false),
-        }
-        self.couriers.withdraw(item);
-        let engine = by_courier.unwrap_or(EngineId::INBOX);
+            Ok(_) => return self.disregard(item, verdict, BELOW_REQUIRED),
+            Err(why) => return self.disregard(item, verdict, why),
+        };
+        let ending = Ending::Decided {
+            choice: verdict.choice,
+            reason: verdict.reason.clone(),
+            approver: verdict.approver.clone(),
+            engine,
+        };
+        self.couriers.withdraw(item, &ending);
         let item = item.to_owned();
         if let Some(waiting) = self.waiting.remove(&item) {
             let answer = FromEngine::Verdict {
@@ -546,6 +554,51 @@ impl Worker {
             // The session may have ended.
             let _ = waiting.answers.send(answer);
         }
+    }
+
+    /// Checks a verdict that this process only knows from the store. Returns the engine that it came through, and its
+    /// assurance here; or why it does not count.
+    ///
+    /// What a row claims counts only if it is signed: any program of the user can write rows.
+    fn check(
+        &self,
+        item: &str,
+        waiting: &Waiting,
+        signed: &SignedVerdict,
+    ) -> Result<(EngineId, Assurance), &'static str> {
+        let SignedVerdict {
+            verdict,
+            signature,
+            engine: claimed,
+        } = signed;
+        let claimed = claimed.as_deref();
+        if let Some(key) = &self.key {
+            let signature = signature.as_deref().unwrap_or_default();
+            if !key.verify(item, &waiting.fingerprint, verdict, claimed, signature) {
+                tracing::warn!(
+                    "ignored a verdict about item {item}: it was not made with the passphrase \
+                     that was set when approval-proxy started; if it was yours, restart \
+                     approval-proxy"
+                );
+                return Err(NOT_SIGNED);
+            }
+        }
+        let is_signed = self.key.is_some();
+        let Some(claimed) = claimed else {
+            let assurance = stored_assurance(verdict.assurance, is_signed);
+            return Ok((EngineId::INBOX, assurance));
+        };
+        let engine = self.couriers.named(claimed);
+        let engine = engine.ok_or("it came through an engine that is not configured here")?;
+        // Another process received it, and may have another configuration.
+        let approver = verdict.approver.as_deref();
+        if !self.couriers.recognize(engine, approver) {
+            return Err("it came from somebody who is not one of the engine's approvers");
+        }
+        Ok(match is_signed {
+            true => (engine, self.couriers.reach(engine)),
+            false => (engine, Assurance::InboxTerminal),
+        })
     }
 
     /// Removes from the store's files the original calls of items that were decided or withdrawn. Does
@@ -571,14 +624,15 @@ impl Worker {
         }
     }
 
-    /// Lets the item wait again, and tells its session that a verdict did not count.
-    fn disregard(&mut self, item: &str, verdict: Verdict) {
+    /// Lets the item wait again, and tells its session and its approvers that a verdict did not count.
+    fn disregard(&mut self, item: &str, verdict: Verdict, why: &'static str) {
+        self.couriers.disregarded(item, why);
         if let Some(waiting) = self.waiting.get(item) {
             let item = item.to_owned();
             // The session may have ended.
             let _ = waiting
                 .answers
-                .send(FromEngine::Disregarded { item, verdict });
+                .send(FromEngine::Disregarded { item, verdict, why });
         }
         if let Some(inbox) = &mut self.inbox
             && let Err(error) = inbox.store.requests.reopen(item)
@@ -616,7 +670,8 @@ impl Worker {
         for (item, waiting) in self.waiting.drain() {
             let why = why.clone();
             let failure = Failure::unreachable(why);
-            self.couriers.withdraw(&item);
+            let ending = Ending::Closed(Closed::Withdrawn);
+            self.couriers.withdraw(&item, &ending);
             let _ = waiting.answers.send(FromEngine::Failed {
                 engine: None,
                 item,
@@ -735,7 +790,8 @@ impl Worker {
                 };
                 // The session may have ended.
                 let _ = waiting.answers.send(answer);
-                self.couriers.withdraw(&item);
+                let ending = Ending::Closed(Closed::Withdrawn);
+                self.couriers.withdraw(&item, &ending);
                 self.waiting.remove(&item);
             }
         }

@@ -114,6 +114,7 @@ fn a_verdict_without_the_passphrase_is_recorded_and_decides_nothing() {
     scene.inbox_sends(FromEngine::Disregarded {
         item: item.id.clone(),
         verdict,
+        why: "it was not made with the passphrase",
     });
     scene.expect_nothing();
     let line = scene.log.last().unwrap();

@@ -54,6 +54,7 @@ impl Scene {
                 open_folder: None,
             },
             stderr: Stderr::start().unwrap(),
+            required: None,
             couriers: Vec::new(),
             redaction: Redaction::default(),
             identity,
@@ -83,7 +84,7 @@ impl Scene {
     /// Signs as a person who was shown the item.
     fn sign(&self, signer: &Signer, id: &str, verdict: &Verdict) -> Vec<u8> {
         let shown = self.entry(id).item;
-        signer.sign(id, &shown.fingerprint(), verdict)
+        signer.sign(id, &shown.fingerprint(), verdict, None)
     }
 
     /// Lets a session park and mark an item, and waits until that is done.

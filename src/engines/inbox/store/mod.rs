@@ -25,6 +25,8 @@ pub const MAX_WAITING: usize = 10_000;
 pub const MAX_HISTORY: usize = 10_000;
 /// How long history is kept, in milliseconds: 30 days.
 pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// How many keys may stand for one item.
+pub const MAX_KEYS: usize = 64;
 /// How many tokens of one kind are remembered.
 pub const MAX_TOKENS: usize = 1_000;
 
@@ -107,6 +109,13 @@ pub trait ApprovalRequests: Send {
     /// If the store already has the item as withdrawn, updates that row; any other existing row stays unchanged.
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
 
+    /// Remembers which item a key of an engine's message stands for, as long as the item's row exists. Ignores unknown
+    /// items, and keys beyond [`MAX_KEYS`] of an item.
+    fn remember(&mut self, key: &str, what: &Remembered) -> Result<(), StoreError>;
+
+    /// Returns what a key stands for. Any program that can write to the store may have written it.
+    fn recall(&mut self, key: &str) -> Result<Option<Remembered>, StoreError>;
+
     /// Returns true if another user of the store has changed it since the last call that returned true, or since it was
     /// opened. Waits for a change, at most `longest`, or until `interrupt` is readable. Returns at most a few
     /// hundredths of a second after a change. Cheap if `longest` is zero.
@@ -158,6 +167,12 @@ pub trait Liveness: Send {
     /// # Errors
     /// `Locked` if a proxy of that name is alive; `Unusable` if the name is not valid; else any [`StoreError`].
     fn lease(&mut self, proxy: &str) -> Result<Lease, StoreError>;
+
+    /// Like [`lease`](Liveness::lease), but does not wait: returns `None` if a proxy of that name is alive.
+    ///
+    /// # Errors
+    /// `Unusable` if the name is not valid; else any [`StoreError`].
+    fn try_lease(&mut self, proxy: &str) -> Result<Option<Lease>, StoreError>;
 }
 
 /// Shows that a proxy is alive.
@@ -239,6 +254,15 @@ pub struct Elsewhere {
     /// The verdict.
     pub verdict: Verdict,
     /// The engine's name in the audit log.
+    pub engine: String,
+}
+
+/// What a key of an engine's message stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The item's id.
+    pub item: String,
+    /// The engine's name in the process that asked.
     pub engine: String,
 }
 

@@ -26,8 +26,8 @@ use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
 use self::watching::{Wake, Watch};
 use super::{
-    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place,
-    Resumed, SignedVerdict, State, StoreError, cut_reason,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_KEYS, MAX_WAITING,
+    Place, Remembered, Resumed, SignedVerdict, State, StoreError, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::evidence::redact::Redaction;
@@ -230,6 +230,29 @@ impl ApprovalRequests for SqliteStore {
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
+        })
+    }
+
+    fn remember(&mut self, key: &str, what: &Remembered) -> Result<(), StoreError> {
+        // A foreign key refuses unknown items, and `OR IGNORE` does not cover that.
+        let sql = "INSERT OR IGNORE INTO keys (key, item, engine) \
+             SELECT ?1, id, ?3 FROM items WHERE id = ?2 \
+             AND (SELECT count(*) FROM keys WHERE item = ?2) < ?4";
+        let most = i64::try_from(MAX_KEYS).unwrap_or(i64::MAX);
+        self.write(|tx| {
+            tx.execute(sql, (key, &what.item, &what.engine, most))?;
+            Ok(())
+        })
+    }
+
+    fn recall(&mut self, key: &str) -> Result<Option<Remembered>, StoreError> {
+        self.read(|db| {
+            let sql = "SELECT item, engine FROM keys WHERE key = ?";
+            let found = db.query_row(sql, [key], |row| {
+                let (item, engine) = (row.get(0)?, row.get(1)?);
+                Ok(Remembered { item, engine })
+            });
+            Ok(found.optional()?)
         })
     }
 

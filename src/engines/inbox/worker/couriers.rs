@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Worker;
 use crate::approval::item::{Assurance, Item, Verdict, read_approver};
 use crate::engines::inbox::store::{Decided, SignedVerdict, cut_reason};
-use crate::engines::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings};
+use crate::engines::{Answer, CarriedVerdict, Courier, CourierContext, CourierSettings, Ending};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
 use crate::sys::with_causes;
 
@@ -60,14 +60,36 @@ impl Couriers {
         (decided == *verdict).then_some(engine)
     }
 
-    /// Withdraws the item from its courier, because nobody waits for its verdict any more.
-    pub(super) fn withdraw(&mut self, item: &str) {
+    /// Withdraws the item from its couriers, because nobody waits for its verdict any more.
+    pub(super) fn withdraw(&mut self, item: &str, ending: &Ending) {
         self.decided.remove(item);
         for engine in self.carried.remove(item).unwrap_or_default() {
             if let Some(courier) = self.running.get_mut(&engine) {
-                courier.withdraw(item);
+                courier.withdraw(item, ending);
             }
         }
+    }
+
+    /// Tells the item's couriers that a verdict did not count.
+    pub(super) fn disregarded(&mut self, item: &str, why: &str) {
+        for engine in self.carried.get(item).into_iter().flatten() {
+            if let Some(courier) = self.running.get_mut(engine) {
+                courier.disregarded(item, why);
+            }
+        }
+    }
+
+    /// Returns the engine with this name.
+    pub(super) fn named(&self, name: &str) -> Option<EngineId> {
+        let mut names = self.configured.iter().map(|courier| courier.context.name);
+        names.find(|engine| engine.name() == name)
+    }
+
+    /// Returns true if this person may decide through the engine.
+    pub(super) fn recognize(&self, engine: EngineId, approver: Option<&str>) -> bool {
+        let configured = find(&self.configured, engine);
+        configured
+            .is_some_and(|engine| approver.is_some_and(|name| engine.settings.recognizes(name)))
     }
 
     /// Returns true if the engine's messages link to the page, or its answers come there.
@@ -85,7 +107,7 @@ impl Couriers {
     }
 
     /// Returns the assurance of an engine's verdicts.
-    fn reach(&self, engine: EngineId) -> Assurance {
+    pub(super) fn reach(&self, engine: EngineId) -> Assurance {
         let configured = find(&self.configured, engine);
         configured.map_or(Assurance::CallerRelayed, |engine| engine.reach)
     }

@@ -17,7 +17,9 @@ use crate::engines::for_test::{DEADLINE, Results, carry, context, item};
 use crate::engines::inbox::store::{ApprovalRequests as _, State};
 use crate::engines::registry;
 use crate::engines::standard_webhooks::SigningKey;
-use crate::engines::{Callbacks, Courier, CourierContext, CourierSettings, TransportSettings};
+use crate::engines::{
+    Callbacks, Courier, CourierContext, CourierSettings, Ending, TransportSettings,
+};
 use crate::gate::EngineId;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -335,7 +337,9 @@ async fn a_closed_or_withdrawn_question_cannot_be_answered() {
     let answer = scene.signed("msg_1", &answer_about(&expired, true)).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     let results = scene.ask(&withdrawn);
-    scene.courier.withdraw(&withdrawn.id);
+    scene
+        .courier
+        .withdraw(&withdrawn.id, &Ending::Closed(Closed::Withdrawn));
     let answer = scene.signed("msg_2", &answer_about(&withdrawn, true)).await;
     assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text);
     assert_eq!(results.try_recv(), Err(TryRecvError::Disconnected));

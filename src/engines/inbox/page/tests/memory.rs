@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::approval::item::{Item, Verdict};
 use crate::engines::inbox::store::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Logins, MAX_TOKENS,
-    Place, Resumed, SignedVerdict, State, StoreError, Token, cut_reason,
+    Place, Remembered, Resumed, SignedVerdict, State, StoreError, Token, cut_reason,
 };
 
 /// Items and tokens in lists.
@@ -19,6 +19,7 @@ pub(crate) struct Memory {
     /// The verdicts that were not taken yet, by item id.
     verdicts: Vec<(String, SignedVerdict)>,
     tokens: Vec<(Token, [u8; 32], i64)>,
+    keys: Vec<(String, Remembered)>,
     names: Vec<(Token, [u8; 32], String)>,
     /// Whether another user of the store has changed something.
     pub(crate) is_changed: bool,
@@ -68,6 +69,19 @@ impl ApprovalRequests for Memory {
             entry.parked_until_ms = Some(until_ms);
         }
         Ok(())
+    }
+
+    fn remember(&mut self, key: &str, what: &Remembered) -> Result<(), StoreError> {
+        self.works()?;
+        self.keys.push((key.to_owned(), what.clone()));
+        Ok(())
+    }
+
+    fn recall(&mut self, key: &str) -> Result<Option<Remembered>, StoreError> {
+        self.works()?;
+        let mut keys = self.keys.iter();
+        let found = keys.find(|(known, _)| known == key);
+        Ok(found.map(|(_, what)| what.clone()))
     }
 
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {

@@ -18,8 +18,8 @@ use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
 use crate::engines::Callbacks;
 use crate::engines::inbox::store::{
-    ApprovalRequests, Closed, Decided, Elsewhere, Entry, Filter, Logins, Resumed, SignedVerdict,
-    StoreError, Token,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, Filter, Logins, Remembered, Resumed,
+    SignedVerdict, StoreError, Token,
 };
 use crate::gate::Now;
 use crate::policy::Risk;
@@ -56,6 +56,12 @@ impl ApprovalRequests for Shared {
     }
     fn withdraw(&mut self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
         self.with(|memory| memory.withdraw(id, now_ms))
+    }
+    fn remember(&mut self, key: &str, what: &Remembered) -> Result<(), StoreError> {
+        self.with(|memory| memory.remember(key, what))
+    }
+    fn recall(&mut self, key: &str) -> Result<Option<Remembered>, StoreError> {
+        self.with(|memory| memory.recall(key))
     }
     fn decide(&mut self, id: &str, verdict: &SignedVerdict) -> Result<Decided, StoreError> {
         self.with(|memory| memory.decide(id, verdict))

@@ -34,6 +34,10 @@ impl Liveness for Leases {
     fn lease(&mut self, proxy: &str) -> Result<Lease, StoreError> {
         take(&self.0, proxy).map(Lease::new)
     }
+
+    fn try_lease(&mut self, proxy: &str) -> Result<Option<Lease>, StoreError> {
+        Ok(take_from_dead(&self.0, proxy)?.map(Lease::new))
+    }
 }
 
 /// A proxy's lock. The proxy's items wait until this is dropped or the process dies.

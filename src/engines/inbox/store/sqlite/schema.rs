@@ -18,7 +18,7 @@ use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, stored in `user_version`.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// Identifies our database: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait while another process writes.
@@ -101,12 +101,25 @@ CREATE INDEX IF NOT EXISTS resumes ON items
 CREATE INDEX IF NOT EXISTS resume_ends ON items (open, parked_until_ms, resume) WHERE resume IS NOT NULL;
 ";
 
+/// Which item a key of an engine's message stands for. Separate for the same reason.
+const KEYS: &str = "
+CREATE TABLE IF NOT EXISTS keys (
+    key TEXT PRIMARY KEY,
+    item TEXT NOT NULL REFERENCES items (id) ON DELETE CASCADE,
+    -- The engine's name in the process that asked.
+    engine TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_of ON keys (item);
+";
+
 /// The columns that each version added to the previous one, all of type text.
-const ADDED: [&[&str]; 4] = [
+const ADDED: [&[&str]; 5] = [
     &[],
     &["items.redacted"],
     &["items.title", "items.client_title", "items.engine"],
     &["items.approver", "tokens.approver", "items.resume"],
+    // Version 5 added the table `keys`.
+    &[],
 ];
 
 /// Returns the database's path.
@@ -171,6 +184,8 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
     // Durable even if the power fails: the log reaches the disk before a commit returns.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "fullfsync", true)?;
+    // With an item go the keys that stand for it.
+    db.pragma_update(None, "foreign_keys", true)?;
     // Replaced and deleted data is overwritten.
     db.pragma_update(None, "secure_delete", true)?;
     db.pragma_update(None, "cell_size_check", true)?;
@@ -203,8 +218,9 @@ fn upgrade(db: &mut Connection) -> Result<(), DbError> {
         let (table, column) = column.split_once('.').unwrap_or(("items", column));
         tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
     }
-    if !new.is_empty() {
+    if version < VERSION {
         tx.execute_batch(RESUMES)?;
+        tx.execute_batch(KEYS)?;
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(tx.commit()?)
@@ -250,6 +266,7 @@ fn fill(new: &Path) -> Result<(), DbError> {
     let tx = db.transaction()?;
     tx.execute_batch(TABLES)?;
     tx.execute_batch(RESUMES)?;
+    tx.execute_batch(KEYS)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
