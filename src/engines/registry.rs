@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::courier::CourierSettings;
 use super::http::TransportSettings;
-use super::{command, webhook};
+use super::{command, slack, webhook};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -50,7 +50,7 @@ pub struct EngineOption {
 pub struct BadOptions(pub String);
 
 /// Every engine outside of the client.
-static ENGINES: [Registration; 3] = [
+static ENGINES: [Registration; 4] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
@@ -59,6 +59,7 @@ static ENGINES: [Registration; 3] = [
     },
     webhook::REGISTRATION,
     command::REGISTRATION,
+    slack::REGISTRATION,
 ];
 
 /// Returns the engine with this name.

@@ -7,6 +7,7 @@ mod exchange;
 mod runtime;
 mod scrub;
 mod transport;
+mod websocket;
 
 pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
 pub use self::runtime::HttpRuntime;
@@ -14,3 +15,4 @@ pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;
 pub use self::transport::TransportSettings;
 pub(super) use self::transport::{PlainHttp, check_url, read_headers};
+pub(super) use self::websocket::WebSocket;
