@@ -24,6 +24,7 @@ use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
 use crate::engines::inbox::handle::{InboxHandle, WorkerSettings, load_key};
 use crate::engines::inbox::identity::Identity;
 use crate::engines::inbox::page_server::PageServerSettings;
+use crate::engines::inbox::passphrase::Signer;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
 use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
@@ -146,7 +147,7 @@ fn handle(
     identity: Option<Identity>,
     stderr: &Stderr,
 ) -> InboxHandle {
-    let couriers = engines::couriers(config);
+    let couriers = engines::couriers(config, None);
     InboxHandle::new(WorkerSettings {
         key,
         state_dir: config.inbox.state_dir.clone(),
@@ -183,7 +184,7 @@ pub fn engine_tests(
     engine: EngineId,
     time: Duration,
 ) -> Result<String, Failure> {
-    let couriers = engines::couriers(config);
+    let couriers = engines::couriers(config, None);
     let mut couriers = couriers.iter();
     if let Some(courier) = couriers.find(|courier| courier.context.name == engine) {
         return courier.settings.test(&courier.context, time);
@@ -193,6 +194,27 @@ pub fn engine_tests(
         Some(why) => Err(Failure::unreachable(why)),
         None => Ok("can keep questions".to_owned()),
     }
+}
+
+/// Returns the engines whose service allows one connection per credential, so that another process may receive the
+/// verdicts about a process's questions.
+#[must_use]
+pub fn shared_connections(config: &Resolved) -> Vec<&'static str> {
+    let couriers = engines::couriers(config, None).into_iter();
+    let shared = couriers.filter(|courier| courier.settings.shares_connection());
+    shared.map(|courier| courier.context.name.name()).collect()
+}
+
+/// Receives verdicts about the questions of other processes through these engines, and signs them, until the returned
+/// value is dropped.
+#[must_use]
+pub fn receive_verdicts(config: &Resolved, signer: Signer) -> Box<dyn Send> {
+    let couriers = engines::couriers(config, Some(signer));
+    let receivers = couriers.iter();
+    let receivers = receivers.filter_map(|courier| courier.settings.receive(&courier.context));
+    let receivers: Vec<Box<dyn Send>> = receivers.collect();
+    // They run on its thread.
+    Box::new((receivers, couriers))
 }
 
 /// Returns how to serve the inbox's page in this environment.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::handle::ConfiguredCourier;
-use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
+use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey, Signer};
 use crate::engines::{Callbacks, CourierContext, PageLinks, Rows};
 use crate::gate::{Channel, Client, Engine, Patience};
 use crate::sys::state_dir::suggested_command;
@@ -28,15 +28,16 @@ pub struct WrongKey {
     show_key: String,
 }
 
-/// Returns the engines that need a courier. Nothing of them starts yet.
-pub(super) fn couriers(config: &Resolved) -> Vec<ConfiguredCourier> {
+/// Returns the engines that need a courier. Nothing of them starts yet. With `signer`, they sign the verdicts that they
+/// receive for other processes.
+pub(super) fn couriers(config: &Resolved, signer: Option<Signer>) -> Vec<ConfiguredCourier> {
     let transport = Arc::new(config.engine_transport.clone());
     let withheld: Arc<[OsString]> = config.engines.withheld.clone().into();
     let (runtime, page) = (Arc::default(), PageLinks::default());
     let rows = Rows::new(
         config.inbox.state_dir.clone(),
         config.settings.redaction.clone(),
-        None,
+        signer,
     );
     let engines = config.engines.list.iter().filter_map(|engine| {
         let Engine::OutOfBand(name) = engine.channel.engine else {

@@ -11,10 +11,12 @@ use tokio::time::interval;
 use super::approvals::NoItem;
 use super::options::InboxOptions;
 use super::{exit_code, passphrase};
-use crate::app::page_settings;
-use crate::config::{ApproverName, ConfigError, Environment, InboxSettings, Layer};
+use crate::app::{page_settings, receive_verdicts, shared_connections};
+use crate::config::{
+    ApproverName, ConfigError, Environment, Flags, InboxSettings, Layer, ServerChoice, load,
+};
 use crate::engines::inbox::page_server::{PageServer, PageServerError, address};
-use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
+use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set, unlock};
 use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::Stderr;
@@ -146,6 +148,7 @@ pub(super) fn run(
     if command.show_key {
         return show_key(&dir);
     }
+    let receiving = receive(flags, &dir, environment, stderr)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -153,7 +156,66 @@ pub(super) fn run(
     let _inside = runtime.enter();
     let store = store::open(&dir, &Redaction::default())?;
     let page_server = PageServer::new(dir, page_settings(&settings))?;
-    runtime.block_on(serve(page_server, store, settings.opens_browser, stderr))
+    let served = serve(page_server, store, settings.opens_browser, stderr);
+    let ended = runtime.block_on(served);
+    drop(receiving);
+    ended
+}
+
+/// If a passphrase is set and an engine needs it, asks for it, and receives and signs the verdicts that the engine's
+/// people give about any proxy's questions. Returns what does so until it is dropped.
+fn receive(
+    flags: Layer,
+    dir: &StateDir,
+    environment: &Environment,
+    stderr: &Stderr,
+) -> Result<Option<Box<dyn Send>>, InboxError> {
+    if PublicKey::load(dir)?.is_none() {
+        return Ok(None);
+    }
+    // It is never started.
+    let server = ServerChoice::Command {
+        program: "server".into(),
+        args: Vec::new(),
+        name: None,
+    };
+    let config = match load(
+        Flags {
+            server,
+            layer: flags,
+        },
+        environment,
+    ) {
+        Ok(config) => config,
+        // The page works without it.
+        Err(error) => {
+            let why = with_causes(&error);
+            tracing::warn!("the engines of the user configuration cannot be used: {why}");
+            return Ok(None);
+        }
+    };
+    let shared = shared_connections(&config);
+    if shared.is_empty() {
+        return Ok(None);
+    }
+    let engines = shared.join(", ");
+    let question = format!("Passphrase, to sign answers given in {engines}");
+    let passphrase = match passphrase::ask([&question]) {
+        Ok([passphrase]) => passphrase,
+        Err(InboxError::Unanswered(why)) => {
+            tracing::warn!(
+                "{why}, so answers given in {engines} count only in the proxy that receives them"
+            );
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let signer = unlock(dir, &passphrase)?;
+    let receiving = receive_verdicts(&config, signer);
+    let message =
+        format!("approval-proxy: answers given in {engines} are signed and count in every proxy\n");
+    stderr.send(message.into_bytes());
+    Ok(Some(receiving))
 }
 
 /// Serves the page until a signal. While another process serves it, stands by to take over.

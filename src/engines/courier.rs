@@ -82,8 +82,14 @@ pub trait CourierSettings: Debug + Send + Sync {
         true
     }
 
+    /// Returns true if verdicts about this process's questions may reach another process, because the service allows one
+    /// connection per credential.
+    fn shares_connection(&self) -> bool {
+        false
+    }
+
     /// Receives the verdicts about other processes' questions until the returned value is dropped; `None` if this engine
-    /// needs no such receiver.
+    /// shares no connection.
     fn receive(&self, context: &CourierContext) -> Option<Box<dyn Send>> {
         let _ = context;
         None

@@ -433,6 +433,34 @@ mod tests {
         }
     }
 
+    // Attack: a person's no in a chat becomes their yes in the inbox, or one of another engine.
+    #[test]
+    fn a_signature_covers_the_engine() {
+        let (_dir, state) = for_test();
+        let key = set_at(&state, &secret("correct horse"), CHEAP).unwrap();
+        let signer = unlock(&state, &secret("correct horse")).unwrap();
+        let named = |name: Option<&str>| Verdict {
+            approver: name.map(str::to_owned),
+            ..verdict()
+        };
+        let given = named(Some("slack:U1"));
+        let good = signer.sign("id", "digest", &given, Some("slack"));
+        assert!(key.verify("id", "digest", &given, Some("slack"), &good));
+        for (name, engine) in [
+            (Some("slack:U1"), None),
+            (Some("slack:U1"), Some("slack2")),
+            (Some("slack:U1"), Some("")),
+            (Some("slack:U2"), Some("slack")),
+            (None, Some("slack")),
+            (Some("slack"), Some("slack:U1")),
+            (None, Some("slackslack:U1")),
+        ] {
+            let verdict = named(name);
+            let holds = key.verify("id", "digest", &verdict, engine, &good);
+            assert!(!holds, "{name:?} {engine:?}");
+        }
+    }
+
     #[test]
     fn a_new_passphrase_has_the_intended_cost() {
         let (dir, state) = for_test();

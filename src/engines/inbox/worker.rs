@@ -626,6 +626,11 @@ impl Worker {
 
     /// Lets the item wait again, and tells its session and its approvers that a verdict did not count.
     fn disregard(&mut self, item: &str, verdict: Verdict, why: &'static str) {
+        if let Some(inbox) = &mut self.inbox
+            && let Err(error) = inbox.store.requests.reopen(item)
+        {
+            tracing::warn!("cannot reopen item {item}: {}", with_causes(&error));
+        }
         self.couriers.disregarded(item, why);
         if let Some(waiting) = self.waiting.get(item) {
             let item = item.to_owned();
@@ -633,11 +638,6 @@ impl Worker {
             let _ = waiting
                 .answers
                 .send(FromEngine::Disregarded { item, verdict, why });
-        }
-        if let Some(inbox) = &mut self.inbox
-            && let Err(error) = inbox.store.requests.reopen(item)
-        {
-            tracing::warn!("cannot reopen item {item}: {}", with_causes(&error));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Parked items that outlive their session, from one process to the next. Each handle stands for a process.
 
+mod received_elsewhere;
+
 use std::collections::BTreeMap;
 
 use tempfile::TempDir;

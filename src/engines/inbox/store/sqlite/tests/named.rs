@@ -110,7 +110,7 @@ fn a_file_of_version_3_is_upgraded_with_all_its_content() {
         db.pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap()
     };
-    assert_eq!(version(&again.db), 4);
+    assert_eq!(version(&again.db), schema::VERSION);
 }
 
 #[test]

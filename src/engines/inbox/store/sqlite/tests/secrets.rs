@@ -175,7 +175,7 @@ fn is_upgraded(version: i64, old: &str) {
     ];
     let newer = newer.map(|change| format!("ALTER TABLE {change}; "));
     let old = format!(
-        "DROP INDEX resumes; DROP INDEX resume_ends; {old}{}PRAGMA user_version = {version}",
+        "DROP TABLE keys; DROP INDEX resumes; DROP INDEX resume_ends; {old}{}PRAGMA user_version = {version}",
         newer.concat()
     );
     scene.store.db.execute_batch(&old).unwrap();
