@@ -245,9 +245,9 @@ impl SlackSettings {
     /// Returns what the courier, its tasks and the connection share.
     fn engine(&self, context: &CourierContext) -> Arc<Engine> {
         let name = self.api.credential().expose();
-        let hub = context.runtime.shared(name, || {
-            Hub::new(Arc::clone(&self.api), context.clone())
-        });
+        let hub = context
+            .runtime
+            .shared(name, || Hub::new(Arc::clone(&self.api), context.clone()));
         let engine = Arc::new(Engine {
             api: Arc::clone(&self.api),
             channel: self.channel.clone(),
@@ -263,7 +263,8 @@ impl SlackSettings {
     /// Checks tokens, scopes, the channel and Socket Mode. Returns `None` if the time is up.
     async fn check(&self, exchange: &super::http::Exchange) -> Option<Result<String, Failure>> {
         let api = &self.api;
-        let bot = api.call::<Bot>(exchange, "auth.test", Token::Bot, &json!({}));
+        let nothing = json!({});
+        let bot = api.call::<Bot>(exchange, "auth.test", Token::Bot, &nothing);
         let bot = match bot.await? {
             Ok(bot) => bot,
             Err(failure) => return Some(Err(failure)),

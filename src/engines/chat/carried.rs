@@ -293,7 +293,10 @@ mod tests {
         carried.fail_all(&failure);
         carried.fail(&item("a").id, failure.clone());
         assert_eq!(failing.iter().collect::<Vec<_>>(), [Err(failure)]);
-        assert_eq!(decided.iter().collect::<Vec<_>>(), [Ok(verdict(Choice::Deny))]);
+        assert_eq!(
+            decided.iter().collect::<Vec<_>>(),
+            [Ok(verdict(Choice::Deny))]
+        );
     }
 
     #[test]

@@ -59,9 +59,7 @@ pub(in crate::engines) fn outcome(ending: &Ending) -> Outcome<'_> {
             engine: Some(engine.name()),
             reason: reason.as_deref().filter(|reason| !reason.is_empty()),
         },
-        Ending::Closed(Closed::Expired) => {
-            closed("Expired", "Nobody decided in time.")
-        }
+        Ending::Closed(Closed::Expired) => closed("Expired", "Nobody decided in time."),
         Ending::Closed(Closed::Withdrawn) => {
             closed("Withdrawn", "Nobody waits for an answer any more.")
         }

@@ -86,12 +86,8 @@ impl WebSocket {
         headers.insert("sec-websocket-key", sent_key);
 
         let response = client.execute(request).await;
-        let response = response.map_err(|error| {
-            format!(
-                "cannot be reached: {}",
-                with_causes(&error.without_url())
-            )
-        })?;
+        let response = response
+            .map_err(|error| format!("cannot be reached: {}", with_causes(&error.without_url())))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(format!(
                 "answered {} instead of accepting a WebSocket",

@@ -219,7 +219,11 @@ impl Api {
 fn meaning(error: &str) -> (FailureKind, Option<&'static str>) {
     use FailureKind::{Misconfigured, RateLimited, Rejected, Unreachable};
     match error {
-        "invalid_auth" | "not_authed" | "account_inactive" | "token_revoked" | "token_expired"
+        "invalid_auth"
+        | "not_authed"
+        | "account_inactive"
+        | "token_revoked"
+        | "token_expired"
         | "user_removed_from_team" => (
             Misconfigured,
             Some("the token is wrong or was revoked; copy it again from the app's page"),
@@ -246,7 +250,10 @@ fn meaning(error: &str) -> (FailureKind, Option<&'static str>) {
             Some("the workspace does not let the app post there"),
         ),
         "ratelimited" | "rate_limited" | "message_limit_exceeded" => (RateLimited, None),
-        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout"
+        "internal_error"
+        | "fatal_error"
+        | "service_unavailable"
+        | "request_timeout"
         | "team_added_to_org" => (Unreachable, None),
         _ => (Rejected, None),
     }

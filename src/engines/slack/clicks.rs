@@ -246,7 +246,9 @@ impl Engine {
         let rows = &self.context.rows;
         match rows.decide(&item, &target.engine, verdict).await {
             Ok(Decided::Recorded) => None,
-            Ok(Decided::TooLate(state)) => Some(was_in_state(state).unwrap_or(ELSEWHERE).to_owned()),
+            Ok(Decided::TooLate(state)) => {
+                Some(was_in_state(state).unwrap_or(ELSEWHERE).to_owned())
+            }
             Ok(Decided::Unknown) => Some(ELSEWHERE.to_owned()),
             Err(failure) => Some(self.lost(&failure)),
         }

@@ -245,12 +245,7 @@ impl Serving<'_> {
             reports: self.sender.clone(),
         };
         let hub = self.hub;
-        let held = hold(
-            Arc::clone(&hub.api),
-            hub.context.clone(),
-            reporter,
-            stopped,
-        );
+        let held = hold(Arc::clone(&hub.api), hub.context.clone(), reporter, stopped);
         match hub.context.runtime.spawn(held) {
             Ok(task) => self.connections.push(Connection {
                 number,
@@ -280,7 +275,10 @@ impl Serving<'_> {
                 self.replace_soon(Duration::ZERO);
             }
             News::Ended(result) => {
-                let at = self.connections.iter().position(|it| it.number == connection);
+                let at = self
+                    .connections
+                    .iter()
+                    .position(|it| it.number == connection);
                 let ended = at.map(|at| self.connections.remove(at));
                 match (result, ended) {
                     (Ok(()), _) => self.replace_soon(FIRST_PAUSE),

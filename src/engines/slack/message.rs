@@ -60,10 +60,7 @@ impl Question {
     ///
     /// # Errors
     /// If the call is not JSON.
-    pub(super) fn new(
-        disclosure: &Disclosure<'_>,
-        may_reply: bool,
-    ) -> Result<Question, JsonError> {
+    pub(super) fn new(disclosure: &Disclosure<'_>, may_reply: bool) -> Result<Question, JsonError> {
         let item = disclosure.item();
         let write = |cut_notice| {
             let look = Card {
@@ -129,7 +126,8 @@ impl Question {
 
     /// Returns the message while its thread is being written.
     pub(super) fn announced(&self) -> Value {
-        let waiting = context("The buttons appear here as soon as the thread shows the whole call.");
+        let waiting =
+            context("The buttons appear here as soon as the thread shows the whole call.");
         let blocks = [section(&self.text), waiting];
         json!({"text": self.summary, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
     }

@@ -103,7 +103,8 @@ pub(super) async fn hold(
 /// # Errors
 /// If Slack cannot be reached, or refuses.
 pub(super) async fn url(api: &Api, exchange: &Exchange) -> Option<Result<Url, Failure>> {
-    let opened = api.call::<Opened>(exchange, "apps.connections.open", Token::App, &json!({}));
+    let nothing = json!({});
+    let opened = api.call::<Opened>(exchange, "apps.connections.open", Token::App, &nothing);
     let opened = match opened.await? {
         Ok(opened) => opened.value.url,
         Err(failure) => return Some(Err(failure)),
@@ -207,7 +208,9 @@ fn refused(reason: Option<&str>) -> Failure {
 fn disabled() -> Failure {
     Failure {
         kind: FailureKind::Misconfigured,
-        why: "Slack closed the connection (`link_disabled`): Socket Mode is switched off for the app".to_owned(),
+        why:
+            "Slack closed the connection (`link_disabled`): Socket Mode is switched off for the app"
+                .to_owned(),
     }
 }
 
