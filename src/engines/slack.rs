@@ -18,11 +18,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use self::api::{Api, Token};
 use self::clicks::Engine;
 use self::connection::Hub;
 use self::interaction::is_id;
+use super::chat::Carried;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{PlainHttp, TransportSettings, check_url};
 use super::registry::{BadOptions, EngineOption, Registration};
@@ -72,6 +74,8 @@ pub(super) const REGISTRATION: Registration = Registration::new(
 const API_URL: &str = "https://slack.com/api/";
 /// The most people that can be named. All of them are told if a verdict does not count.
 const MAX_APPROVERS: usize = 50;
+/// How long the end of the process waits for messages that are being edited.
+const LAST_EDITS: Duration = Duration::from_secs(1);
 /// The scope without which nothing works.
 const WRITE_SCOPE: &str = "chat:write";
 
@@ -253,7 +257,8 @@ impl SlackSettings {
             channel: self.channel.clone(),
             approvers: Arc::clone(&self.approvers),
             context: context.clone(),
-            carried: Arc::default(),
+            carried: Carried::default(),
+            asked: watch::Sender::new(0),
             hub: Arc::clone(&hub),
         });
         hub.serve(&engine);
@@ -349,7 +354,17 @@ impl Courier for SlackCourier {
 }
 
 impl Drop for SlackCourier {
+    /// The process is ending. Messages about questions that have just ended may still be edited.
     fn drop(&mut self) {
         self.engine.carried.clear();
+        let mut asked = self.engine.asked.subscribe();
+        if *asked.borrow_and_update() > 0 {
+            let edited = async move {
+                // Cannot fail: each task holds the engine, and so the sender.
+                let _ = asked.wait_for(|asked| *asked == 0).await;
+            };
+            // If it takes longer, the messages keep their buttons, and clicks on them are told so.
+            let _ = self.engine.context.runtime.wait(LAST_EDITS, edited);
+        }
     }
 }

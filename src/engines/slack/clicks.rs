@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::api::{Api, Token};
 use super::connection::Hub;
@@ -36,7 +36,9 @@ pub(super) struct Engine {
     /// Ids of users.
     pub(super) approvers: Arc<[String]>,
     pub(super) context: CourierContext,
-    pub(super) carried: Arc<Carried>,
+    pub(super) carried: Carried,
+    /// How many questions have a task that sends and edits their message.
+    pub(super) asked: watch::Sender<usize>,
     pub(super) hub: Arc<Hub>,
 }
 

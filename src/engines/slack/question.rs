@@ -51,6 +51,7 @@ pub(super) fn carry(engine: &Arc<Engine>, item: &Item, answer: Answer) {
         Ok(wanted) => wanted,
         Err(failure) => return engine.carried.fail(&item.id, failure),
     };
+    engine.asked.send_modify(|asked| *asked += 1);
     let asked = Asked {
         engine: Arc::clone(engine),
         item: item.clone(),
@@ -66,10 +67,17 @@ pub(super) fn carry(engine: &Arc<Engine>, item: &Item, answer: Answer) {
     }
 }
 
-/// One item that is asked about.
+/// One item that is asked about. Its engine counts these.
 struct Asked {
     engine: Arc<Engine>,
     item: Item,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let asked = &self.engine.asked;
+        asked.send_modify(|asked| *asked = asked.saturating_sub(1));
+    }
 }
 
 impl Asked {
@@ -88,10 +96,14 @@ impl Asked {
             let mut posting = pin!(self.post(&question));
             tokio::select! {
                 posted = &mut posting => posted,
-                over = &mut ended => {
-                    early = Some(over);
-                    timeout(ON_ITS_WAY, posting).await.unwrap_or_default()
-                }
+                over = &mut ended => match over {
+                    // The process is ending.
+                    Err(_) => None,
+                    Ok(_) => {
+                        early = Some(over);
+                        timeout(ON_ITS_WAY, posting).await.unwrap_or_default()
+                    }
+                },
             }
         };
         // If there is no message, the question's time is up: the gate has the same limit, and says what follows.
