@@ -36,10 +36,10 @@ fn still_waits(session: &mut Session) {
 fn a_named_persons_click_runs_the_call_and_the_message_says_who_it_was() {
     let slack = FakeSlack::start();
     let mut session = session(&slack, &json!({}));
-    let call = session.call("wipe", json!({"table": "orders-7Q", "n": 1.50}));
+    let call = session.call("wipe", json!({"table": "orders-7Q", "n": 1.5}));
     let card = slack.card("orders-7Q");
     let text = mrkdwn(&card.body);
-    for word in ["box", "wipe", "1.50", "risk high", "destructive"] {
+    for word in ["box", "wipe", "1.5", "risk high", "destructive"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert_eq!(card.body["channel"], CHANNEL);
@@ -666,11 +666,11 @@ fn of_user(slack: &FakeSlack, changed: &Value, state: &Path, rules: Value) -> Se
 fn one_process_connects_for_all_and_another_takes_over_when_it_is_killed() {
     let slack = FakeSlack::start();
     let home = tempfile::tempdir().unwrap();
-    let mut first = of_user(&slack, &json!({}), home.path(), json!({}));
+    let mut first = of_user(&slack, &json!({}), &home.path().join("state"), json!({}));
     first.call("wipe", json!({"n": "mark-a"}));
     let first_card = slack.card("mark-a");
     eventually("the first connects", || slack.live() == 1);
-    let mut second = of_user(&slack, &json!({}), home.path(), json!({}));
+    let mut second = of_user(&slack, &json!({}), &home.path().join("state"), json!({}));
     let call = second.call("wipe", json!({"n": "mark-b"}));
     let card = slack.card("mark-b");
     std::thread::sleep(Duration::from_millis(1_500));
@@ -701,13 +701,13 @@ fn one_process_connects_for_all_and_another_takes_over_when_it_is_killed() {
 fn three_proxies_share_a_bot_and_each_verdict_counts_as_what_it_is() {
     let slack = FakeSlack::start();
     let home = tempfile::tempdir().unwrap();
-    let mut first = of_user(&slack, &json!({}), home.path(), json!({}));
+    let mut first = of_user(&slack, &json!({}), &home.path().join("state"), json!({}));
     let a = first.call("wipe", json!({"n": "mark-a"}));
     let card_a = slack.card("mark-a");
     eventually("the first connects", || slack.live() == 1);
-    let mut second = of_user(&slack, &json!({}), home.path(), json!({}));
+    let mut second = of_user(&slack, &json!({}), &home.path().join("state"), json!({}));
     let required = json!({"requireAssurance": "channel-authenticated"});
-    let mut third = of_user(&slack, &json!({}), home.path(), required);
+    let mut third = of_user(&slack, &json!({}), &home.path().join("state"), required);
     let b = second.call("wipe", json!({"n": "mark-b"}));
     let c = third.call("wipe", json!({"n": "mark-c"}));
     let (card_b, card_c) = (slack.card("mark-b"), slack.card("mark-c"));
@@ -758,21 +758,22 @@ fn signing_inbox(slack: &FakeSlack, home: &Home, state: &Path) -> InboxProcess {
 fn with_a_passphrase_the_inbox_signs_and_every_proxy_gets_the_full_assurance() {
     let slack = FakeSlack::start();
     let (home, state) = (Home::new(), tempfile::tempdir().unwrap());
-    let terminal = Terminal::at(state.path());
+    let state = state.path().join("state");
+    let terminal = Terminal::at(&state);
     let words = Secret::new("a passphrase to remember".to_owned());
     passphrase::set(&terminal.state_dir(), None, &words).unwrap();
     let required = json!({"requireAssurance": "channel-authenticated"});
-    let mut first = of_user(&slack, &json!({}), state.path(), required.clone());
+    let mut first = of_user(&slack, &json!({}), &state, required.clone());
     let a = first.call("wipe", json!({"n": "mark-a"}));
     let card_a = slack.card("mark-a");
     eventually("the first connects", || slack.live() == 1);
 
-    let inbox = signing_inbox(&slack, &home, state.path());
+    let inbox = signing_inbox(&slack, &home, &state);
     eventually("the inbox takes the connection", || {
         assert!(!inbox.stderr().contains("cannot"), "{}", inbox.stderr());
         slack.opened() == 2 && slack.live() == 1
     });
-    let mut second = of_user(&slack, &json!({}), state.path(), required);
+    let mut second = of_user(&slack, &json!({}), &state, required);
     let b = second.call("wipe", json!({"n": "mark-b"}));
     let card_b = slack.card("mark-b");
     slack.click(&card_b, "Approve", OLGA);
@@ -816,37 +817,28 @@ fn configured_and_unused_it_contacts_nobody() {
 
 #[test]
 fn no_token_leaves_but_in_its_own_header() {
-    let slack = FakeSlack::start();
-    slack.fault(
-        "chat.postMessage",
-        1,
-        Fault::Body("xoxb-1-FAKEBOTSECRET-7531"),
-    );
-    let mut session = session(&slack, &json!({"onTransportError": "fallback"}));
-    let call = session.call("wipe", json!({"n": 1}));
-    inbox_decides(&mut session, call);
-    slack.fault("apps.connections.open", 99, Fault::Error(APP_TOKEN));
-    let call = session.call("wipe", json!({"n": 2}));
-    session.refusal(call);
-    let everything = format!(
-        "{} {:?} {:?} {:?}",
-        session.stderr(),
-        session.log(),
-        session.terminal().history(),
-        slack
-            .seen()
-            .iter()
-            .map(|it| (&it.path, &it.text))
-            .collect::<Vec<_>>(),
-    );
-    for secret in ["FAKEBOTSECRET", "FAKEAPPSECRET"] {
-        assert!(!everything.contains(secret), "{everything}");
+    for (method, fault) in [
+        ("chat.postMessage", Fault::Body(BOT_TOKEN)),
+        ("chat.postMessage", Fault::Error(BOT_TOKEN)),
+        ("apps.connections.open", Fault::Error(APP_TOKEN)),
+    ] {
+        let slack = FakeSlack::start();
+        slack.fault(method, 99, fault);
+        let mut session = session(&slack, &json!({"onTransportError": "fallback"}));
+        let call = session.call("wipe", json!({"n": 1}));
+        session.wait_for_event("engine_failed");
+        inbox_decides(&mut session, call);
+        let sent = slack.seen();
+        let sent: Vec<_> = sent.iter().map(|it| (&it.path, &it.text)).collect();
+        let history = session.terminal().history();
+        let (stderr, log) = (session.stderr(), session.log());
+        let everything = format!("{stderr} {log:?} {history:?} {sent:?}");
+        for secret in ["FAKEBOTSECRET", "FAKEAPPSECRET"] {
+            assert!(!everything.contains(secret), "{everything}");
+        }
+        assert!(!stderr.contains("TICKETSECRET"), "{stderr}");
+        session.finish();
     }
-    assert!(
-        !session.stderr().contains("TICKETSECRET"),
-        "{}",
-        session.stderr()
-    );
 }
 
 fn read(options: &Value, transport: &TransportSettings) -> Result<(), BadOptions> {
@@ -919,7 +911,7 @@ fn options_are_checked_when_they_are_read_and_errors_quote_no_secret() {
 /// Runs `engines test` with this engine in the user's configuration.
 fn engines_test(slack: &FakeSlack) -> (Option<i32>, String) {
     let home = Home::new();
-    let config = json!({"engines": [slack.engine(&json!({}))], "approvalRetryAttempts": 0});
+    let config = json!({"engines": [slack.engine(&json!({}))]});
     home.write("config/approval-proxy/config.json", &config.to_string());
     let mut command = home.command(&proxy());
     command
