@@ -197,6 +197,10 @@ impl CourierSettings for SlackSettings {
         user.is_some_and(|user| self.approvers.iter().any(|known| known == user))
     }
 
+    fn shares_connection(&self) -> bool {
+        true
+    }
+
     fn receive(&self, context: &CourierContext) -> Option<Box<dyn Send>> {
         let engine = self.engine(context);
         match engine.hub.clone().connect() {

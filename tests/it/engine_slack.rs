@@ -741,7 +741,9 @@ fn three_proxies_share_a_bot_and_each_verdict_counts_as_what_it_is() {
 
 /// Ends an `approval-proxy inbox` that was told the passphrase.
 fn signing_inbox(slack: &FakeSlack, home: &Home, state: &Path) -> InboxProcess {
-    let config = json!({"engines": [slack.engine(&json!({}))]});
+    let config = json!({"approvalProxy": {
+        "engines": [slack.engine(&json!({}))], "approvalRetryAttempts": 0,
+    }});
     home.write("config/approval-proxy/config.json", &config.to_string());
     let words = home.write("words", "a passphrase to remember\n");
     let terminal = Terminal::at(state);
@@ -911,7 +913,9 @@ fn options_are_checked_when_they_are_read_and_errors_quote_no_secret() {
 /// Runs `engines test` with this engine in the user's configuration.
 fn engines_test(slack: &FakeSlack) -> (Option<i32>, String) {
     let home = Home::new();
-    let config = json!({"engines": [slack.engine(&json!({}))]});
+    let config = json!({"approvalProxy": {
+        "engines": [slack.engine(&json!({}))], "approvalRetryAttempts": 0,
+    }});
     home.write("config/approval-proxy/config.json", &config.to_string());
     let mut command = home.command(&proxy());
     command
