@@ -384,6 +384,22 @@ fn a_token_that_is_revoked_while_a_question_waits_lets_the_next_engine_ask() {
 }
 
 #[test]
+fn without_a_connection_nobody_can_answer_so_the_next_engine_asks() {
+    for fault in [Fault::Status(403, None), Fault::Body("hello")] {
+        let slack = FakeSlack::start();
+        slack.fault("link", 99, fault);
+        let mut session = session(&slack, &json!({"onTransportError": "fallback"}));
+        let call = session.call("wipe", json!({"n": 1}));
+        session.stderr_says("instead of accepting a WebSocket");
+        inbox_decides(&mut session, call);
+        assert!(!session.stderr().contains("TICKET"), "{}", session.stderr());
+        // It did not hammer.
+        assert!(slack.calls("apps.connections.open").len() <= 6);
+        session.finish();
+    }
+}
+
+#[test]
 fn what_slack_refuses_is_said_once_and_not_tried_again() {
     for error in [
         "channel_not_found",

@@ -316,13 +316,13 @@ fn outside_of_mrkdwn(text: &str) -> Result<String, String> {
             }
             (found, _) => found.unwrap_or_else(|| {
                 let end = rest.char_indices().nth(1).map_or(rest.len(), |(at, _)| at);
-                &rest[..end]
+                rest.get(..end).unwrap_or_default()
             }),
         };
         if fence.is_none() {
             outside.push_str(next);
         }
-        rest = &rest[next.len()..];
+        rest = rest.get(next.len()..).unwrap_or_default();
     }
     match fence {
         Some(open) => Err(format!("no closing {open}")),

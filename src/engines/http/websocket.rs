@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::header::{CONNECTION, HeaderValue, UPGRADE};
 use reqwest::{Method, Request, StatusCode, Upgraded, Url};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -34,8 +35,8 @@ const SEND_TIME: Duration = Duration::from_secs(10);
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// An open connection.
-pub(in crate::engines) struct WebSocket {
-    stream: WebSocketStream<Upgraded>,
+pub(in crate::engines) struct WebSocket<S = Upgraded> {
+    stream: WebSocketStream<S>,
     /// How errors refer to the peer.
     peer: String,
     /// Whether we wait for the answer to a ping.
@@ -56,11 +57,7 @@ impl WebSocket {
     ) -> Result<WebSocket, Failure> {
         let peer = origin(url);
         match timeout(HANDSHAKE_TIME, WebSocket::shake_hands(runtime, url)).await {
-            Ok(Ok(stream)) => Ok(WebSocket {
-                stream,
-                peer,
-                is_pinged: false,
-            }),
+            Ok(Ok(upgraded)) => Ok(WebSocket::over(upgraded, peer).await),
             Ok(Err(why)) => Err(Failure::unreachable(format!("{peer} {why}"))),
             Err(_) => Err(Failure::unreachable(format!(
                 "{peer} did not accept a WebSocket within {} s",
@@ -69,10 +66,7 @@ impl WebSocket {
         }
     }
 
-    async fn shake_hands(
-        runtime: &HttpRuntime,
-        url: &Url,
-    ) -> Result<WebSocketStream<Upgraded>, String> {
+    async fn shake_hands(runtime: &HttpRuntime, url: &Url) -> Result<Upgraded, String> {
         let client = runtime
             .upgrading_client(url)
             .map_err(|failure| failure.why)?;
@@ -98,19 +92,29 @@ impl WebSocket {
         if accepted.is_none_or(|accepted| accepted != derive_accept_key(key.as_bytes()).as_str()) {
             return Err("does not speak WebSocket".to_owned());
         }
-        let upgraded = response.upgrade().await.map_err(|error| {
+        response.upgrade().await.map_err(|error| {
             format!(
                 "did not open the WebSocket: {}",
                 with_causes(&error.without_url())
             )
-        })?;
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// Speaks WebSocket over what the handshake has opened.
+    async fn over(stream: S, peer: String) -> WebSocket<S> {
         let limits = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(BUFFER)
             .max_write_buffer_size(MAX_UNWRITTEN)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
-        Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(limits)).await)
+        WebSocket {
+            stream: WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits)).await,
+            peer,
+            is_pinged: false,
+        }
     }
 
     /// Returns the next text message; `None` if the peer has closed the connection. Answers pings. May be cancelled
@@ -173,5 +177,87 @@ impl WebSocket {
             self.peer,
             with_causes(error)
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn connected() -> (WebSocket<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(4 * MAX_MESSAGE);
+        let socket = WebSocket::over(ours, "wss://fake.example".to_owned()).await;
+        (socket, theirs)
+    }
+
+    async fn served(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
+        WebSocketStream::from_raw_socket(stream, Role::Server, None).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_silent_is_pinged_and_then_given_up() {
+        let (mut socket, mut peer) = connected().await;
+        let start = Instant::now();
+        let failure = socket.next().await.unwrap_err();
+        assert!(failure.why.contains("does not answer pings"), "{failure:?}");
+        assert_eq!(start.elapsed(), 2 * QUIET_TIME);
+        let mut head = [0; 2];
+        peer.read_exact(&mut head).await.unwrap();
+        // RFC 6455, section 5.2: a final ping frame, masked, without a payload.
+        assert_eq!(head, [0x89, 0x80]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_pings_may_have_nothing_to_say_for_long() {
+        let (mut socket, peer) = connected().await;
+        let mut peer = served(peer).await;
+        let answering = async {
+            // Reading answers pings.
+            timeout(50 * QUIET_TIME, peer.next()).await.unwrap_err();
+            peer.send(Message::text("at last")).await.unwrap();
+            peer
+        };
+        let (_peer, heard) = tokio::join!(answering, socket.next());
+        assert_eq!(heard.unwrap().as_deref(), Some("at last"));
+    }
+
+    #[tokio::test]
+    async fn texts_arrive_pings_are_answered_and_a_close_ends_it() {
+        let (mut socket, peer) = connected().await;
+        let mut peer = served(peer).await;
+        peer.send(Message::Ping("p".into())).await.unwrap();
+        peer.send(Message::Binary("b".into())).await.unwrap();
+        peer.send(Message::text("{}")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().as_deref(), Some("{}"));
+        socket.send("ours".to_owned()).await.unwrap();
+        let pong = peer.next().await.unwrap().unwrap();
+        assert_eq!(pong, Message::Pong("p".into()));
+        assert_eq!(peer.next().await.unwrap().unwrap(), Message::text("ours"));
+        peer.send(Message::Close(None)).await.unwrap();
+        drop(peer);
+        assert!(matches!(socket.next().await, Ok(None) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_or_no_websocket_ends_the_connection() {
+        let (mut socket, peer) = connected().await;
+        let mut peer = served(peer).await;
+        peer.send(Message::text("x".repeat(MAX_MESSAGE)))
+            .await
+            .unwrap();
+        assert!(socket.next().await.unwrap().is_some());
+        peer.send(Message::text("x".repeat(MAX_MESSAGE + 1)))
+            .await
+            .unwrap();
+        socket.next().await.unwrap_err();
+
+        let (mut socket, mut peer) = connected().await;
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .unwrap();
+        socket.next().await.unwrap_err();
     }
 }

@@ -147,14 +147,12 @@ fn decide(
     } = &target;
     let here = carrier(engines, &target);
     let standing = here.map(|here| here.carried.decide(item, fingerprint, verdict.clone()));
-    match standing.unwrap_or(Standing::Elsewhere) {
-        Standing::Elsewhere => {}
-        standing => {
-            if let Some(told) = told_about(&standing) {
-                engine.tell(&channel, &user, told);
-            }
-            return;
+    let standing = standing.unwrap_or(Standing::Elsewhere);
+    if standing != Standing::Elsewhere {
+        if let Some(told) = told_about(&standing) {
+            engine.tell(&channel, &user, told);
         }
+        return;
     }
     let deciding = Arc::clone(engine);
     let work = async move {

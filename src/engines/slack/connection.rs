@@ -401,3 +401,192 @@ impl fmt::Debug for Hub {
         f.debug_struct("Hub").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use serde_json::json;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::engines::CarriedVerdict;
+    use crate::engines::chat::Carried;
+    use crate::engines::for_test::{self, item};
+    use crate::engines::slack::interaction::{APPROVE, Interaction, Target};
+    use crate::engines::{Answer, Ending};
+
+    const OLGA: &str = "U0OLGA001";
+
+    /// A hub with one engine. Nothing of it contacts anybody.
+    fn engine() -> Arc<Engine> {
+        let url = "http://127.0.0.1:9/api/".parse().unwrap();
+        let api = Arc::new(Api::new(url, "xoxb-1", "xapp-1").unwrap());
+        let context = for_test::context("slack");
+        let hub = Arc::new(Hub::new(Arc::clone(&api), context.clone()));
+        let engine = Arc::new(Engine {
+            api,
+            channel: "C024BE7LR".to_owned(),
+            approvers: [OLGA.to_owned()].into(),
+            context,
+            carried: Carried::default(),
+            asked: watch::Sender::new(0),
+            hub: Arc::clone(&hub),
+        });
+        hub.serve(&engine);
+        engine
+    }
+
+    fn carrying(engine: &Engine, id: &str) -> Receiver<Result<CarriedVerdict, Failure>> {
+        let (sender, results) = std::sync::mpsc::channel();
+        let answer = Answer::new(move |answer| {
+            // The test may have ended already.
+            let _ = sender.send(answer);
+        });
+        engine.carried.insert(&item(id), answer).unwrap();
+        engine.carried.is_shown(&item(id).id);
+        results
+    }
+
+    /// Opens a connection that never reports anything by itself.
+    fn opened(serving: &mut Serving<'_>) -> u64 {
+        serving.due = None;
+        serving.opened = Some(Instant::now());
+        let number = serving.next;
+        serving.next += 1;
+        let runtime = &serving.hub.context.runtime;
+        serving.connections.push(Connection {
+            number,
+            is_ready: false,
+            is_leaving: false,
+            retires: None,
+            stop: watch::channel(false).0,
+            _task: runtime.spawn(std::future::pending()).unwrap(),
+        });
+        number
+    }
+
+    fn news(serving: &mut Serving<'_>, connection: u64, news: News) {
+        serving.take(Report { connection, news });
+    }
+
+    fn due_in(serving: &Serving<'_>) -> Option<Duration> {
+        serving.due.map(|due| due - Instant::now())
+    }
+
+    fn broke() -> News {
+        News::Ended(Err(Failure::unreachable("it broke")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_leaving_is_replaced_first_and_kept_for_a_while() {
+        let engine = engine();
+        let mut serving = Serving::new(&engine.hub);
+        let old = opened(&mut serving);
+        news(&mut serving, old, News::Ready);
+        advance(Duration::from_secs(60)).await;
+        news(&mut serving, old, News::Leaving);
+        assert_eq!(due_in(&serving), Some(Duration::ZERO));
+        let new = opened(&mut serving);
+        // Said twice, while the new one is not ready yet.
+        news(&mut serving, old, News::Leaving);
+        assert_eq!(due_in(&serving), None);
+        advance(OVERLAP * 2).await;
+        serving.retire();
+        assert!(!*serving.connections[0].stop.borrow());
+        news(&mut serving, new, News::Ready);
+        serving.retire();
+        assert!(!*serving.connections[0].stop.borrow());
+        advance(OVERLAP).await;
+        serving.retire();
+        assert!(*serving.connections[0].stop.borrow());
+        assert!(!*serving.connections[1].stop.borrow());
+        news(&mut serving, old, News::Ended(Ok(())));
+        assert_eq!((serving.connections.len(), due_in(&serving)), (1, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_always_wants_another_connection_gets_one_a_second() {
+        let engine = engine();
+        let mut serving = Serving::new(&engine.hub);
+        for _ in 0..3 {
+            let number = opened(&mut serving);
+            news(&mut serving, number, News::Ready);
+            news(&mut serving, number, News::Leaving);
+            assert_eq!(due_in(&serving), Some(FASTEST));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_outlive_a_few_failures_and_pauses_grow() {
+        let engine = engine();
+        let results = carrying(&engine, "a");
+        let mut serving = Serving::new(&engine.hub);
+        let mut pauses = Vec::new();
+        for failures in 1..=12 {
+            let number = opened(&mut serving);
+            advance(FASTEST).await;
+            news(&mut serving, number, broke());
+            pauses.push(due_in(&serving).unwrap());
+            assert_eq!(results.try_recv().is_ok(), failures == MAX_FAILURES);
+        }
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
+        // One that worked starts from the beginning.
+        let number = opened(&mut serving);
+        news(&mut serving, number, News::Ready);
+        advance(FASTEST).await;
+        news(&mut serving, number, broke());
+        assert_eq!(due_in(&serving), Some(FIRST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_pass_fails_the_questions_at_once() {
+        let engine = engine();
+        let results = carrying(&engine, "a");
+        let mut serving = Serving::new(&engine.hub);
+        let number = opened(&mut serving);
+        news(&mut serving, number, News::Ready);
+        let failure = Failure {
+            kind: FailureKind::Misconfigured,
+            why: "revoked".to_owned(),
+        };
+        news(&mut serving, number, News::Ended(Err(failure.clone())));
+        assert_eq!(results.try_recv().unwrap(), Err(failure));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_envelope_that_comes_twice_is_taken_once() {
+        let engine = engine();
+        let mut serving = Serving::new(&engine.hub);
+        let number = opened(&mut serving);
+        let click = |id: &str| {
+            let target = Target {
+                item: item(id).id,
+                fingerprint: item(id).fingerprint(),
+                engine: "slack".to_owned(),
+                channel: None,
+            };
+            let payload = json!({
+                "type": "block_actions",
+                "user": {"id": OLGA},
+                "actions": [{"action_id": APPROVE, "value": target.to_text()}],
+            });
+            Interaction::of(&payload).unwrap()
+        };
+        let first = carrying(&engine, "a");
+        news(&mut serving, number, News::Did("e1".to_owned(), click("a")));
+        let verdict = first.try_recv().unwrap().unwrap();
+        assert_eq!(verdict.approver.as_deref(), Some("slack:U0OLGA001"));
+        // The same envelope, about what is open again under the same id.
+        let again = carrying(&engine, "a");
+        news(&mut serving, number, News::Did("e1".to_owned(), click("a")));
+        assert!(again.try_recv().is_err());
+        news(&mut serving, number, News::Did("e2".to_owned(), click("a")));
+        assert!(again.try_recv().is_ok());
+        engine.carried.settle(
+            &item("a").id,
+            &Ending::Closed(crate::approval::item::Closed::Expired),
+        );
+    }
+}

@@ -328,3 +328,166 @@ fn plain(text: &str) -> Value {
 fn first(text: &str, limit: usize) -> String {
     text.chars().take(limit).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::approval::item::Choice;
+    use crate::approval::render::Show;
+    use crate::engines::Ending;
+    use crate::engines::chat::outcome;
+    use crate::engines::for_test;
+    use crate::evidence::redact::Redaction;
+    use crate::gate::EngineId;
+    use crate::mcp::json::write_string;
+
+    fn target() -> Target {
+        Target {
+            item: "0a".repeat(16),
+            fingerprint: "1b".repeat(32),
+            engine: "slack".to_owned(),
+            channel: None,
+        }
+    }
+
+    fn question(item: &Item) -> Question {
+        let disclosure = Disclosure::new(item, Show::Full, &Redaction::default()).unwrap();
+        Question::new(&disclosure, true).unwrap()
+    }
+
+    /// Slack's limits, from the reference of Block Kit.
+    fn fits(message: &Value) {
+        let blocks = message["blocks"].as_array().unwrap();
+        assert!((1..=50).contains(&blocks.len()));
+        for block in blocks {
+            let text = block["text"]["text"].as_str();
+            if block["type"] == "section" {
+                let length = text.unwrap().chars().count();
+                assert!((1..=3_000).contains(&length), "{length}");
+            }
+            for button in block["elements"].as_array().into_iter().flatten() {
+                let length = |key: &str| button[key].as_str().map_or(0, str::len);
+                assert!(length("value") <= 2_000 && length("url") <= 3_000);
+                let confirm = button["confirm"]["text"]["text"].as_str();
+                assert!(confirm.is_none_or(|text| text.chars().count() <= 300));
+            }
+        }
+        assert!(message["text"].as_str().unwrap().len() <= 40_000);
+    }
+
+    fn ending(approver: &str, reason: &str) -> Ending {
+        Ending::Decided {
+            choice: Choice::Approve,
+            reason: Some(reason.to_owned()),
+            approver: Some(approver.to_owned()),
+            engine: EngineId::new("slack"),
+        }
+    }
+
+    #[test]
+    fn only_the_id_of_a_user_becomes_a_mention() {
+        let said = |approver| said(&outcome(&ending(approver, "")));
+        assert_eq!(
+            said("slack:U024BE7LH"),
+            "*Approved* by <@U024BE7LH> through `slack`"
+        );
+        for other in [
+            "slack:U1> <!channel",
+            "slack:",
+            "webhook:<!here>",
+            "telegram:77310045",
+        ] {
+            let text = said(other);
+            assert!(!text.contains('<'), "{text}");
+            assert!(text.starts_with("*Approved* by `"), "{text}");
+        }
+        let text = super::said(&outcome(&ending("slack:U024BE7LH", "*so* <!channel>\n`x`")));
+        assert!(
+            text.ends_with(r"Reason: `*so* &lt;!channel&gt;\n\u{60}x\u{60}`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_a_call_of_high_risk_is_confirmed() {
+        for risk in [Risk::Low, Risk::Medium, Risk::High, Risk::Unknown] {
+            let item = Item {
+                risk,
+                ..for_test::item("1")
+            };
+            let message = question(&item).asking(Some(&target()));
+            let approve = &message["blocks"][1]["elements"][0];
+            assert_eq!(approve["confirm"].is_object(), risk == Risk::High, "{risk}");
+        }
+    }
+
+    #[test]
+    fn a_settled_message_keeps_what_was_decided_and_no_button() {
+        let item = for_test::item("1");
+        let question = question(&item);
+        assert!(
+            question
+                .asking(Some(&target()))
+                .to_string()
+                .contains("button")
+        );
+        let settled = question.settled(&outcome(&ending("slack:U024BE7LH", "")));
+        let text = settled.to_string();
+        assert!(
+            text.contains("drop_table") && !text.contains("button"),
+            "{text}"
+        );
+        fits(&settled);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_message_keeps_slacks_limits_and_a_thread_leaves_nothing_out(
+            unit in "[ -~äß\u{202e}\n]{1,12}|<!channel>|```",
+            times in prop::sample::select(&[1_usize, 60, 900, 4_000][..]),
+        ) {
+            let text = unit.repeat(times);
+            let mut json = String::new();
+            write_string(&text, &mut json);
+            let item = Item {
+                tool: text.clone(),
+                server: text.clone(),
+                description: Some(text.clone()),
+                call: format!(r#"{{"name":"x","arguments":{{"a":{json}}}}}"#),
+                ..for_test::item("1")
+            };
+            let question = question(&item);
+            fits(&question.asking(Some(&target())));
+            fits(&question.asking(None));
+            fits(&question.announced());
+            fits(&question.settled(&outcome(&ending(&text, &text))));
+            prop_assert!(question.replies.len() <= MAX_REPLIES);
+            let mut shown = String::new();
+            for reply in &question.replies {
+                fits(reply);
+                let blocks = reply["blocks"].as_array().unwrap();
+                for block in blocks.iter().filter(|block| block["type"] == "section") {
+                    let text = block["text"]["text"].as_str().unwrap();
+                    let inner = text.strip_prefix("```\n").and_then(|it| it.strip_suffix("\n```"));
+                    let inner = inner.unwrap();
+                    prop_assert!(!inner.contains("``"), "{}", inner);
+                    shown.push_str(inner);
+                }
+            }
+            if question.buttons == Buttons::DecideAfterReplies {
+                let whole = indented(&json::Value::parse(&item.call).unwrap());
+                let plain = shown
+                    .replace("&lt;", "<")
+                    .replace("&gt;", ">")
+                    .replace("&amp;", "&")
+                    .replace("\\u{60}", "`");
+                let without = |text: &str| text.replace('\n', "");
+                prop_assert_eq!(without(&plain), without(&whole));
+            }
+        }
+    }
+}

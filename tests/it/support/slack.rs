@@ -391,10 +391,10 @@ pub(crate) fn mrkdwn(body: &Value) -> String {
 
 fn serve(state: &Mutex<State>, request: &Request, mut stream: TcpStream) {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-    if path == "/link/" {
-        return serve_socket(state, request, query, stream);
-    }
-    let method = path.trim_start_matches("/api/");
+    let method = match path {
+        "/link/" => "link",
+        path => path.trim_start_matches("/api/"),
+    };
     let body: Value = match &*request.method {
         "POST" => serde_json::from_str(&request.text).unwrap_or(Value::Null),
         _ => json!(query),
@@ -412,6 +412,9 @@ fn serve(state: &Mutex<State>, request: &Request, mut stream: TcpStream) {
         }
         fault.map(|(_, fault)| fault)
     };
+    if method == "link" && fault.is_none() {
+        return serve_socket(state, request, query, stream);
+    }
     let json = [("content-type", "application/json; charset=utf-8")];
     let error = |error: &str| {
         response(
