@@ -381,7 +381,7 @@ pub(crate) fn mrkdwn(body: &Value) -> String {
             }
             Value::Object(object) => object.values().for_each(|value| collect(value, all)),
             Value::Array(items) => items.iter().for_each(|value| collect(value, all)),
-            _ => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
     let mut all = body["text"].as_str().unwrap_or_default().to_owned() + "\n";
