@@ -146,12 +146,13 @@ impl Carried {
         }
     }
 
-    /// Reports that no item can be decided any more.
-    pub(in crate::engines) fn fail_all(&self, failure: &Failure) {
+    /// Reports that no item can be decided any more. Returns true if there was any.
+    pub(in crate::engines) fn fail_all(&self, failure: &Failure) -> bool {
         let all: Vec<String> = self.held().open.keys().cloned().collect();
-        for item in all {
-            self.fail(&item, failure.clone());
+        for item in &all {
+            self.fail(item, failure.clone());
         }
+        !all.is_empty()
     }
 
     /// Nobody waits for the verdict any more.

@@ -26,7 +26,7 @@ const NOTE_TIME: Duration = Duration::from_secs(30);
 /// How long a click may open a modal.
 const MODAL_TIME: Duration = Duration::from_secs(3);
 /// How many notes and modals may be on their way at once.
-const MAX_TOLD: usize = 32;
+const MAX_TOLD: usize = 64;
 
 /// What the courier, its tasks and the connection share.
 #[derive(Debug)]

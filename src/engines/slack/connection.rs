@@ -162,11 +162,15 @@ impl Hub {
             .collect()
     }
 
-    /// Clicks cannot arrive, so no question can be answered.
-    fn fail_all(&self, failure: &Failure) {
-        for engine in self.engines() {
-            engine.carried.fail_all(failure);
-        }
+    /// Clicks cannot arrive, so no question can be answered. Returns true if any was open.
+    fn fail_all(&self, failure: &Failure) -> bool {
+        let failed = |engine: &Arc<Engine>| engine.carried.fail_all(failure);
+        // All of them, not only the first.
+        self.engines()
+            .iter()
+            .filter(|engine| failed(engine))
+            .count()
+            > 0
     }
 }
 
@@ -181,6 +185,8 @@ struct Serving<'a> {
     next: u64,
     /// How many connections in a row ended before they were ready.
     failures: u32,
+    /// Whether the operator knows that we cannot connect.
+    has_warned: bool,
     /// When to open the next connection, if one is needed.
     due: Option<Instant>,
     /// When the last one was opened.
@@ -210,6 +216,7 @@ impl Serving<'_> {
             connections: Vec::new(),
             next: 0,
             failures: 0,
+            has_warned: false,
             due: Some(Instant::now()),
             opened: None,
             seen: VecDeque::new(),
@@ -297,6 +304,7 @@ impl Serving<'_> {
 
     fn is_ready(&mut self, connection: u64) {
         self.failures = 0;
+        self.has_warned = false;
         let retires = Instant::now() + OVERLAP;
         for it in &mut self.connections {
             match it.number == connection {
@@ -325,7 +333,13 @@ impl Serving<'_> {
         );
         let is_served = self.connections.iter().any(|it| it.is_ready);
         if !is_served && (!may_pass || self.failures >= MAX_FAILURES) {
-            self.hub.fail_all(failure);
+            // The gate warns about a question that fails.
+            let is_known = self.hub.fail_all(failure) || self.has_warned;
+            if !is_known {
+                let engine = self.hub.context.name.name();
+                tracing::warn!("the engine `{engine}` receives no answers: {}", failure.why);
+            }
+            self.has_warned = true;
         }
         let pause = match may_pass {
             true => FIRST_PAUSE * 2_u32.saturating_pow(self.failures.min(10)),

@@ -20,8 +20,9 @@ const MAX_SECTION: usize = 3_000;
 const SECTIONS: usize = 4;
 /// How many replies show one call. More would take longer to send than people wait.
 const MAX_REPLIES: usize = 5;
-/// How many characters of names and reasons are quoted in a line of ours.
-const QUOTED: usize = 300;
+/// How many characters of names, and of reasons, are quoted in a line of ours. Each may become an escape of ten.
+const QUOTED_NAME: usize = 64;
+const QUOTED: usize = 150;
 
 /// Said if the card is too short for the whole call.
 const IN_THREAD: &str = "Not everything fits here. The thread below shows the whole call.";
@@ -225,11 +226,14 @@ fn said(outcome: &Outcome<'_>) -> String {
     match approver.map(|name| (name.strip_prefix("slack:"), name)) {
         // An edited message notifies nobody.
         Some((Some(user), _)) if is_id(user) => text.push_str(&format!(" by <@{user}>")),
-        Some((_, name)) => text.push_str(&format!(" by {}", in_span(Markup::Mrkdwn, name, QUOTED))),
+        Some((_, name)) => text.push_str(&format!(
+            " by {}",
+            in_span(Markup::Mrkdwn, name, QUOTED_NAME)
+        )),
         None => {}
     }
     if let Some(engine) = engine {
-        let engine = in_span(Markup::Mrkdwn, engine, QUOTED);
+        let engine = in_span(Markup::Mrkdwn, engine, QUOTED_NAME);
         text.push_str(&format!(" through {engine}"));
     }
     if let Some(note) = note {
