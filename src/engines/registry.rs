@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::courier::CourierSettings;
 use super::http::TransportSettings;
-use super::{command, telegram, webhook};
+use super::{command, slack, telegram, webhook};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -50,13 +50,14 @@ pub struct EngineOption {
 pub struct BadOptions(pub String);
 
 /// Every engine outside of the client.
-static ENGINES: [Registration; 4] = [
+static ENGINES: [Registration; 5] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
         options: &[],
         settings: no_options,
     },
+    slack::REGISTRATION,
     telegram::REGISTRATION,
     webhook::REGISTRATION,
     command::REGISTRATION,

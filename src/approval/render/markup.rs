@@ -16,13 +16,15 @@ pub enum Markup {
     /// The few elements of HTML that Telegram knows. It shows spaces and line breaks as they are, and outside of code
     /// it makes links and mentions of what looks like them (<https://core.telegram.org/bots/api#html-style>).
     Telegram,
+    /// Slack's mrkdwn.
+    Mrkdwn,
 }
 
 impl Markup {
     /// Ends a line so that the next one is not joined to it.
     pub(super) fn line_break(self) -> &'static str {
         match self {
-            Markup::Plain | Markup::Telegram => "\n",
+            Markup::Plain | Markup::Telegram | Markup::Mrkdwn => "\n",
             // CommonMark, "Hard line breaks": two spaces at the end of a line. They are invisible in plain text.
             Markup::Markdown => "  \n",
             Markup::Html => "<br>\n",
@@ -37,6 +39,15 @@ impl Markup {
             Markup::Plain | Markup::Markdown => Cow::Borrowed(text),
             Markup::Html => html(text, Spaces::Joined),
             Markup::Telegram => html(text, Spaces::Kept),
+            Markup::Mrkdwn => mrkdwn_words(text),
+        }
+    }
+
+    /// Returns a visible and inert value for between the ends of [`Markup::inline_value`].
+    pub(super) fn inline(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Markup::Plain | Markup::Markdown | Markup::Html | Markup::Telegram => self.words(text),
+            Markup::Mrkdwn => Cow::Owned(mrkdwn_code(text, Fence::Span)),
         }
     }
 
@@ -45,6 +56,7 @@ impl Markup {
         match self {
             Markup::Plain | Markup::Markdown => Cow::Borrowed(text),
             Markup::Html | Markup::Telegram => html(text, Spaces::Kept),
+            Markup::Mrkdwn => Cow::Owned(mrkdwn_code(text, Fence::Block)),
         }
     }
 
@@ -55,6 +67,7 @@ impl Markup {
             Markup::Markdown => code_span(text, limit),
             Markup::Html => html_span(text, limit, Spaces::Joined),
             Markup::Telegram => html_span(text, limit, Spaces::Kept),
+            Markup::Mrkdwn => mrkdwn_span(text, limit),
         }
     }
 
@@ -64,6 +77,7 @@ impl Markup {
             Markup::Plain => ("", ""),
             Markup::Markdown => ("`", "`"),
             Markup::Html | Markup::Telegram => ("<code>", "</code>"),
+            Markup::Mrkdwn => ("`", "`"),
         }
     }
 
@@ -74,19 +88,20 @@ impl Markup {
             Markup::Markdown => ("\n```json\n", "\n```\n"),
             Markup::Html => ("<pre>", "</pre>\n"),
             Markup::Telegram => ("\n<pre>", "</pre>\n"),
+            Markup::Mrkdwn => ("\n```\n", "\n```\n"),
         }
     }
 
     pub(super) fn span_medium(self) -> Medium {
         match self {
-            Markup::Plain | Markup::Html | Markup::Telegram => Medium::Plain,
+            Markup::Plain | Markup::Html | Markup::Telegram | Markup::Mrkdwn => Medium::Plain,
             Markup::Markdown => Medium::CodeSpan,
         }
     }
 
     pub(super) fn block_medium(self) -> Medium {
         match self {
-            Markup::Plain | Markup::Html | Markup::Telegram => Medium::Plain,
+            Markup::Plain | Markup::Html | Markup::Telegram | Markup::Mrkdwn => Medium::Plain,
             Markup::Markdown => Medium::CodeBlock,
         }
     }
@@ -135,6 +150,103 @@ fn html_span(text: &str, limit: usize, spaces: Spaces) -> String {
             shown.push_str("&nbsp;");
         }
         format!("<code>{shown}</code>")
+    };
+    match Ends::of(text, limit) {
+        None if text.is_empty() => "(empty)".to_owned(),
+        None => code(text),
+        Some(ends) => format!("{} {ends} {}", code(ends.head), code(ends.tail)),
+    }
+}
+
+/// What ends code in mrkdwn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    /// One backtick.
+    Span,
+    /// Three backticks.
+    Block,
+}
+
+/// Returns visible text for inside of code. Slack's mrkdwn has no escape for a backtick, so it becomes one of ours. They
+/// are unambiguous, because a backslash of the text itself is doubled already.
+///
+/// Slack's docs, "Formatting message text": `&`, `<` and `>` become entities, and nothing else. No mention, link or date
+/// begins without `<`. In code, there is no emphasis and no emoji.
+fn mrkdwn_code(text: &str, fence: Fence) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            // So no two are neighbours in a block.
+            '`' if fence == Fence::Span || chars.peek() == Some(&'`') => out.push_str("\\u{60}"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Returns our own words, which may quote names in backticks. If a character could mean anything else in mrkdwn, all of
+/// the words become code.
+fn mrkdwn_words(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '*', '_', '~', '`', ':']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(match has_only_code(text) {
+        // Nothing but the three characters that Slack wants escaped.
+        true => mrkdwn_code(text, Fence::Block),
+        false => format!("`{}`", mrkdwn_code(text, Fence::Span)),
+    })
+}
+
+/// Returns true if all that mrkdwn finds in a text is code between two backticks.
+fn has_only_code(text: &str) -> bool {
+    let mut parts = text.split('`').peekable();
+    let mut is_code = false;
+    let mut before = "";
+    while let Some(part) = parts.next() {
+        let after = parts.peek();
+        let is_well = match is_code {
+            // Slack takes it for code only between these.
+            true => {
+                let after = after.copied();
+                let begins = before.is_empty() || before.ends_with([' ', '(']);
+                let ends = after.is_some_and(|after| {
+                    after.is_empty() || after.starts_with([' ', ',', '.', ';', ')'])
+                });
+                begins && ends && !part.is_empty() && part.trim() == part
+            }
+            false => {
+                let emoji = |word: &str| word.matches(':').nth(1).is_some();
+                !part.contains(['*', '_', '~']) && !part.split(' ').any(emoji)
+            }
+        };
+        if !is_well {
+            return false;
+        }
+        is_code = !is_code;
+        before = part;
+    }
+    true
+}
+
+/// Returns untrusted text as code, like [`html_span`].
+fn mrkdwn_span(text: &str, limit: usize) -> String {
+    let code = |text: &str| {
+        let mut shown = String::new();
+        show(text, Quotes::Plain, &mut shown);
+        let shown = mrkdwn_code(&shown, Fence::Span);
+        // A space next to a backtick keeps it from being code.
+        let inner = shown.trim_matches(' ');
+        let (before, after) = (
+            shown.len() - shown.trim_start_matches(' ').len(),
+            shown.len() - shown.trim_end_matches(' ').len(),
+        );
+        let after = if inner.is_empty() { 0 } else { after };
+        let spaces = |count: usize| "\\s".repeat(count);
+        format!("`{}{inner}{}`", spaces(before), spaces(after))
     };
     match Ends::of(text, limit) {
         None if text.is_empty() => "(empty)".to_owned(),

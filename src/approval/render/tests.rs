@@ -10,11 +10,12 @@ use crate::approval::item::Item;
 use crate::mcp::json::write_string;
 use crate::mcp::lenient::is_invisible;
 
-const MARKUPS: [Markup; 4] = [
+const MARKUPS: [Markup; 5] = [
     Markup::Plain,
     Markup::Markdown,
     Markup::Html,
     Markup::Telegram,
+    Markup::Mrkdwn,
 ];
 
 fn item(call: &str) -> Item {
@@ -94,6 +95,9 @@ Client, by its own account: <code>claude-code 2.1.0</code>
 SHA-256 of the whole call: {digest}"#
         )
     );
+    let mrkdwn = whole(&item, Markup::Mrkdwn).text;
+    assert!(mrkdwn.contains("Server `notes`, tool `delete_note`, risk high\n"));
+    assert!(mrkdwn.contains("Arguments: `{\"name\": \"shopping\", \"n\": 1.0}`\n"));
     let markdown = whole(&item, Markup::Markdown).text;
     assert!(markdown.contains("Server `notes`, tool `delete_note`, risk high  \n"));
     assert!(markdown.contains("Arguments: `{\"name\": \"shopping\", \"n\": 1.0}`  \n"));
@@ -165,7 +169,15 @@ fn a_call_that_is_no_json_is_an_error() {
 }
 
 /// Pieces that mean something in one of the markups.
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 42] = [
+    "<!channel>",
+    "<@U024BE7LH> <#C024BE7LR>",
+    "<https://evil.example|x>",
+    "<!date^1392734382^{date}|x>",
+    "&lt;!here&gt;",
+    " *b* _i_ ~s~ ",
+    " :smile: ",
+    "` *b* `",
     "<b>",
     "</code>",
     "</pre>",
@@ -288,6 +300,58 @@ fn outside_of_markdown(text: &str) -> Result<String, String> {
     Ok(outside)
 }
 
+/// Returns the text of our mrkdwn outside of code.
+///
+/// # Errors
+/// What is there and must not be.
+fn outside_of_mrkdwn(text: &str) -> Result<String, String> {
+    let mut outside = String::new();
+    let mut fence = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let found = ["```", "`", "&", "<", ">", "*", "_", "~", ":", "\n"]
+            .into_iter()
+            .find(|mark| rest.starts_with(mark));
+        let entity = ["&amp;", "&lt;", "&gt;"]
+            .into_iter()
+            .find(|entity| rest.starts_with(entity));
+        let next = match (found, fence) {
+            (Some("&"), _) => entity.ok_or("a stray &")?,
+            (Some(mark @ ("<" | ">")), _) => return Err(format!("a live {mark}")),
+            (Some(mark @ ("```" | "`")), None) => {
+                // Slack takes it for code only after these.
+                if !outside.is_empty() && !outside.ends_with([' ', '\n', '(']) {
+                    return Err(format!("code after {outside:?}"));
+                }
+                fence = Some(mark);
+                mark
+            }
+            (Some(mark @ ("```" | "`")), Some(open)) if mark == open => {
+                fence = None;
+                mark
+            }
+            (Some("```"), Some(_)) => return Err("a block in a span".to_owned()),
+            (Some("\n"), Some("`")) => return Err("a span over two lines".to_owned()),
+            (Some(mark @ ("*" | "_" | "~")), None) => return Err(format!("a live {mark}")),
+            (Some(":"), None) if !rest.starts_with(": ") && !rest.starts_with(":\n") => {
+                return Err("an emoji".to_owned());
+            }
+            (found, _) => found.unwrap_or_else(|| {
+                let end = rest.char_indices().nth(1).map_or(rest.len(), |(at, _)| at);
+                rest.get(..end).unwrap_or_default()
+            }),
+        };
+        if fence.is_none() {
+            outside.push_str(next);
+        }
+        rest = rest.get(next.len()..).unwrap_or_default();
+    }
+    match fence {
+        Some(open) => Err(format!("no closing {open}")),
+        None => Ok(outside),
+    }
+}
+
 /// The beginnings of the lines of a plain card. In a value, each line begins with white space, a bracket, a quote or a
 /// number.
 const BEGINNINGS: [&str; 10] = [
@@ -336,6 +400,11 @@ fn check(item: &Item, max: usize) -> Result<(), TestCaseError> {
                 prop_assert!(outside.is_ok(), "{outside:?}: {text}");
                 prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
             }
+            Markup::Mrkdwn => {
+                let outside = outside_of_mrkdwn(text);
+                prop_assert!(outside.is_ok(), "{outside:?}: {text}");
+                prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
+            }
         }
     }
     Ok(())
@@ -348,6 +417,28 @@ fn no_single_piece_of_markup_has_an_effect() {
             check(&hostile(&format!("EVIL{piece}EVIL")), max).unwrap();
             check(&hostile(&piece.repeat(100)), max).unwrap();
         }
+    }
+}
+
+#[test]
+fn words_that_quote_something_stay_readable_in_mrkdwn() {
+    for (why, shown) in [
+        ("its name says `drop`", "its name says `drop`"),
+        ("`a_b` and (`*x*`), too", "`a_b` and (`*x*`), too"),
+        ("1 < 2 & 3", "1 &lt; 2 &amp; 3"),
+        // One of these is not ours, so none is taken for code.
+        ("`a` `*b*", r"`\u{60}a\u{60} \u{60}*b*`"),
+        ("x`*b*`y", r"`x\u{60}*b*\u{60}y`"),
+        ("*all* of it", "`*all* of it`"),
+        ("at :tada: once", "`at :tada: once`"),
+    ] {
+        let item = Item {
+            why: why.to_owned(),
+            hints: String::new(),
+            ..item("{}")
+        };
+        let text = whole(&item, Markup::Mrkdwn).text;
+        assert!(text.contains(&format!("Why: {shown}\n")), "{text}");
     }
 }
 

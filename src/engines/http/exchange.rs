@@ -47,6 +47,7 @@ pub(in crate::engines) struct Reply {
     pub(in crate::engines) status: StatusCode,
     pub(in crate::engines) location: Option<String>,
     pub(in crate::engines) retry_after: Option<Duration>,
+    pub(in crate::engines) headers: HeaderMap,
     pub(in crate::engines) body: Vec<u8>,
 }
 
@@ -197,9 +198,9 @@ impl Exchange {
             Err(_) => return Err(unreachable(format!("{peer} does not answer"))),
         };
         let status = response.status();
-        let headers = response.headers();
-        let location = text(headers, &LOCATION);
-        let wait = text(headers, &RETRY_AFTER);
+        let headers = response.headers().clone();
+        let location = text(&headers, &LOCATION);
+        let wait = text(&headers, &RETRY_AFTER);
         let retry_after = wait.and_then(|wait| backoff::retry_after(&wait, unix_ms()));
         let body = timeout(BODY_TIME, body_of(response, MAX_BODY)).await;
         if !status.is_success() {
@@ -219,6 +220,7 @@ impl Exchange {
                 status,
                 location,
                 retry_after,
+                headers,
                 body,
             }),
             Ok(Err(BadBody::TooLong)) => Err(Miss::last(too_long(&peer, MAX_BODY))),

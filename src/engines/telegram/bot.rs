@@ -19,6 +19,7 @@ use crate::engines::courier::CourierContext;
 use crate::engines::http::{
     Exchange, HttpRuntime, Scrub, TransportSettings, origin, retry_after_in,
 };
+use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::sys::clock::{Clock, random_hex};
 use crate::sys::secret::Secret;
@@ -36,6 +37,7 @@ pub(super) struct Bot {
     runtime: Arc<HttpRuntime>,
     transport: Arc<TransportSettings>,
     scrub: Arc<Scrub>,
+    redaction: Redaction,
     address: Address,
 }
 
@@ -119,6 +121,7 @@ impl Bot {
             runtime: Arc::clone(&context.runtime),
             transport: Arc::clone(&context.transport),
             scrub,
+            redaction: context.redaction.clone(),
             address,
         }
     }
@@ -203,7 +206,7 @@ impl Bot {
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Refusal {
         let refused: Result<Refused, _> = serde_json::from_slice(body);
         let description = refused.map_or_else(
-            |_| self.scrub.quote(body).unwrap_or_default(),
+            |_| self.scrub.quote(body, &self.redaction).unwrap_or_default(),
             |refused| self.scrub.clean(&refused.description),
         );
         let peer = origin(&self.address.api);
@@ -221,7 +224,7 @@ impl Bot {
             }
             _ => (FailureKind::Rejected, ""),
         };
-        let quoted = self.scrub.quote(description.as_bytes());
+        let quoted = self.scrub.quote(description.as_bytes(), &self.redaction);
         let why = format!(
             "{peer} answered {status}: {}{advice}",
             quoted.unwrap_or_else(|| "nothing".to_owned())
@@ -256,6 +259,7 @@ impl Bot {
             runtime: Arc::clone(&self.runtime),
             transport: Arc::clone(&self.transport),
             scrub: Arc::clone(&self.scrub),
+            redaction: self.redaction.clone(),
             clock: Clock::start(),
             limit,
         }

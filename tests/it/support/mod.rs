@@ -13,6 +13,7 @@ mod proxy_test;
 mod pty;
 mod restarting_server;
 mod session;
+pub(crate) mod slack;
 pub(crate) mod telegram;
 
 pub(crate) use home::Home;
