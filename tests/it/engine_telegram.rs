@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use approval_proxy::approval::item::{Assurance, Choice, Verdict};
 use approval_proxy::engines::inbox::passphrase::set;
-use approval_proxy::engines::inbox::store::{Decided, SignedVerdict};
+use approval_proxy::engines::inbox::store::{Decided, SignedVerdict, State};
 use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -544,6 +544,34 @@ fn a_process_killed_between_delivery_and_verdict_loses_no_press() {
     assert!(api.calls("getUpdates") > polls);
     expect_decision(&second, "approved", &olga(), "channel-authenticated");
     assert_eq!(second.runs_of("wipe"), 1);
+}
+
+#[test]
+fn an_update_is_confirmed_only_after_its_verdict_was_written() {
+    let (api, (_dir, state)) = (BotApi::start(), store());
+    // The first process receives its own answer, and one for another process.
+    let [
+        (mut first, own, own_message),
+        (mut second, id, message),
+        _third,
+    ] = three(&state, &api);
+    let items = Terminal::at(&state).wait_for_items(3);
+    for (at, session, call, message) in [
+        (0, &mut first, own, own_message),
+        (1, &mut second, id, message),
+    ] {
+        let item = items[at]["id"].as_str().unwrap().to_owned();
+        let (sender, seen) = std::sync::mpsc::channel();
+        let terminal = Terminal::at(&state);
+        api.when_confirmed(move || {
+            let entry = terminal.store().find(&item).unwrap().unwrap();
+            let _ = sender.send(entry.state);
+        });
+        api.press(&message, "Approve", OLGA);
+        session.expect_ran(call);
+        let state = seen.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(state, State::Decided(Choice::Approve), "{at}");
+    }
 }
 
 #[test]

@@ -570,6 +570,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_connection_outlives_the_last_question_by_a_moment() {
+        let engine = engine();
+        let wanted = |count| {
+            engine.hub.wanted.send_replace(count);
+        };
+        wanted(1);
+        let mut idle = Box::pin(engine.hub.is_idle());
+        let a_day = Duration::from_secs(86_400);
+        assert!(timeout(a_day, &mut idle).await.is_err());
+        wanted(0);
+        let nearly = LINGER - Duration::from_millis(1);
+        assert!(timeout(nearly, &mut idle).await.is_err());
+        // Another question comes in time.
+        wanted(1);
+        assert!(timeout(a_day, &mut idle).await.is_err());
+        wanted(0);
+        let start = Instant::now();
+        idle.await;
+        assert_eq!(start.elapsed(), LINGER);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_envelope_that_comes_twice_is_taken_once() {
         let engine = engine();
         let mut serving = Serving::new(&engine.hub);

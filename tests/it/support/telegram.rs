@@ -40,6 +40,8 @@ pub(crate) struct BotApi {
 struct State {
     chat: Mutex<Conversation>,
     changed: Condvar,
+    /// Called when a poll confirms an update.
+    confirmed: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[derive(Default)]
@@ -157,6 +159,11 @@ impl BotApi {
     /// Waits until a poll is held back.
     pub(crate) fn is_polled(&self) {
         eventually("a poll", || self.state.chat.lock().unwrap().held.is_some());
+    }
+
+    /// Calls `look` whenever a poll confirms an update.
+    pub(crate) fn when_confirmed(&self, look: impl Fn() + Send + 'static) {
+        *self.state.confirmed.lock().unwrap() = Some(Box::new(look));
     }
 
     /// Waits until the poll that was held back was answered.
@@ -431,7 +438,13 @@ impl State {
         chat.polls += 1;
         let own = chat.polls;
         chat.held = Some(own);
+        let waited = chat.updates.len();
         chat.updates.retain(|(id, _)| *id >= offset);
+        if chat.updates.len() < waited
+            && let Some(look) = &*self.confirmed.lock().unwrap()
+        {
+            look();
+        }
         self.changed.notify_all();
         loop {
             if chat.token != token {
