@@ -384,9 +384,13 @@ impl Run<'_, '_> {
             print(out, "  nothing to change")?;
         }
         if self.is_write {
-            if let Err(error) = plan.write(&self.planner.state_dir) {
+            let shown = plan.changes.len();
+            if let Err(error) = self.planner.write(&mut plan, self.task, &self.choice) {
                 self.fail(&plan.path, &error);
                 return Ok(());
+            }
+            if plan.changes.len() < shown {
+                print(out, "  another run of approval-proxy has done the rest")?;
             }
             if plan.is_change() {
                 print(out, &format!("  written: {path}"))?;

@@ -4,8 +4,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::state_dir::{StateDir, StoreError, io_error};
@@ -37,6 +39,10 @@ pub(super) struct Record {
     pub(super) wrapped: Vec<String>,
 }
 
+/// How long to wait between two looks at the lock.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often to look: for about ten seconds. A run holds the lock for milliseconds.
+pub(super) const TRIES: u32 = 500;
 const VERSION: u32 = 1;
 const FOLDER: &str = "wrap";
 /// The longest ledger that we read.
@@ -90,12 +96,22 @@ impl Ledgers {
         }
     }
 
-    /// Waits until no other run writes, and keeps others waiting while the file is open.
-    pub(super) fn lock(&self) -> Result<fs::File, StoreError> {
+    /// Waits until no other run writes, and keeps others waiting while the file is open. `None` if another run still
+    /// writes after `tries` looks.
+    ///
+    /// # Errors
+    /// An error from the system.
+    pub(super) fn lock(&self, tries: u32) -> Result<Option<fs::File>, StoreError> {
         let failed = |error| io_error(self.dir.path(), error);
         let file = fs::File::open(self.dir.path()).map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(file)
+        for _ in 0..tries {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(file)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Ok(None)
     }
 
     /// Returns what is known about the file at `target`. A damaged ledger is no ledger: entries are then unwrapped by

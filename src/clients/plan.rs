@@ -8,7 +8,7 @@ use super::client::{Client, Folders};
 use super::edits::Edits;
 use super::file::{ClientFile, FileError};
 use super::guard::{Edited, Guard, unwrap, uses_login_of_client};
-use super::ledger::{Ledger, Ledgers, Record};
+use super::ledger::{Ledger, Ledgers, Record, TRIES};
 use super::mask::masked;
 use super::registry::{Scope, owner};
 use super::server::{Kind, Server, has_a_list, servers, syntax_of};
@@ -71,6 +71,11 @@ pub enum ClientsError {
     /// Our own folder.
     #[error("the copies of changed files cannot be kept")]
     State(#[from] StoreError),
+    /// Another run keeps the lock.
+    #[error(
+        "another run of approval-proxy has been changing files of clients for 10 s; end it, then try again"
+    )]
+    Busy,
     /// A bug, or a form of file that we did not think of.
     #[error("the entry of `{0}` cannot be edited without changing something else; edit it by hand")]
     NotEditable(String),
@@ -171,6 +176,36 @@ impl Planner<'_> {
             .collect();
         plan.work_out(syntax, &root, &chosen, task, self)?;
         Ok(plan)
+    }
+
+    /// Writes a plan of this task and choice. If another run has changed the same file since, works the plan out again,
+    /// and writes it if it changes nothing that was not shown.
+    ///
+    /// # Errors
+    /// The file has changed, or cannot be written. It is as it was.
+    pub fn write(
+        &self,
+        plan: &mut Plan,
+        task: Task<'_>,
+        choice: &Choice,
+    ) -> Result<(), ClientsError> {
+        if !plan.is_change() && !plan.may_forget() {
+            return Ok(());
+        }
+        if plan.is_change() {
+            plan.file.check_writable()?;
+        }
+        let ledgers = Ledgers::open(&self.state_dir)?;
+        let _lock = ledgers.lock(TRIES)?.ok_or(ClientsError::Busy)?;
+        // INVARIANT: the ledger that is replaced is the one that was read, so no run forgets what another one kept.
+        if ledgers.read(&plan.file.target)? != plan.before {
+            let again = self.plan(&plan.path, task, choice)?;
+            if !again.is_part_of(plan) {
+                return Err(FileError::Changed.into());
+            }
+            *plan = again;
+        }
+        plan.write(&ledgers)
     }
 }
 
@@ -344,23 +379,34 @@ impl Plan {
         self.after.put(record);
     }
 
-    /// Writes the plan: first the ledger and the copy, then the file.
-    ///
-    /// # Errors
-    /// The file has changed, or cannot be written. It is as it was.
-    pub fn write(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
-        let Some(text) = &self.text else {
-            return self.forget_stale(state_dir);
+    /// Returns true if each change is one of another plan.
+    fn is_part_of(&self, shown: &Plan) -> bool {
+        let was_shown = |change: &Change| {
+            let mut all = shown.changes.iter();
+            let same = all.find(|one| one.path == change.path);
+            same.is_some_and(|one| (&one.before, &one.after) == (&change.before, &change.after))
         };
-        self.file.check_writable()?;
-        let ledgers = Ledgers::open(state_dir)?;
-        let _lock = ledgers.lock()?;
+        self.file.target == shown.file.target && self.changes.iter().all(was_shown)
+    }
+
+    /// Returns true if the ledger may know entries that are not guarded any more.
+    fn may_forget(&self) -> bool {
+        self.is_unwrap && !self.before.entries.is_empty()
+    }
+
+    /// Writes the plan: first the ledger and the copy, then the file. The caller holds the lock.
+    fn write(&mut self, ledgers: &Ledgers) -> Result<(), ClientsError> {
         let target = &self.file.target.clone();
         if self.is_unwrap {
-            self.file.replace(text)?;
+            if let Some(text) = &self.text {
+                self.file.replace(text)?;
+            }
             self.drop_stale();
             return Ok(ledgers.write(target, &self.after, None)?);
         }
+        let Some(text) = &self.text else {
+            return Ok(());
+        };
         let is_first = self.before.entries.is_empty();
         let backup = is_first.then(|| self.file.bytes());
         ledgers.write(target, &self.after, backup)?;
@@ -370,17 +416,6 @@ impl Plan {
             return Err(error.into());
         }
         Ok(())
-    }
-
-    /// Forgets what is known about a file in which nothing is guarded.
-    fn forget_stale(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
-        if !self.is_unwrap || self.before.entries.is_empty() {
-            return Ok(());
-        }
-        let ledgers = Ledgers::open(state_dir)?;
-        let _lock = ledgers.lock()?;
-        self.drop_stale();
-        Ok(ledgers.write(&self.file.target, &self.after, None)?)
     }
 
     /// Forgets entries that are not guarded any more: the client has removed or replaced them.

@@ -2,6 +2,8 @@
 //!
 //! `WRITE_DOCS=1` writes the files `after`.
 
+mod races;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,17 +39,28 @@ impl Home {
     }
 
     fn plan(&self, task: Task<'_>) -> Result<Plan, ClientsError> {
-        let planner = Planner {
+        self.plan_for(&self.file, task, &Choice::default())
+    }
+
+    fn plan_for(&self, file: &Path, task: Task<'_>, choice: &Choice) -> Result<Plan, ClientsError> {
+        self.planner().plan(file, task, choice)
+    }
+
+    fn planner(&self) -> Planner<'_> {
+        Planner {
             folders: Folders::of(&self.environment),
             state_dir: self.state_dir.clone(),
             program: PROGRAM.to_owned(),
-        };
-        planner.plan(&self.file, task, &Choice::default())
+        }
     }
 
     fn run(&self, task: Task<'_>) -> Plan {
-        let mut plan = self.plan(task).unwrap();
-        plan.write(&self.state_dir).unwrap();
+        self.run_for(&self.file, task, &Choice::default())
+    }
+
+    fn run_for(&self, file: &Path, task: Task<'_>, choice: &Choice) -> Plan {
+        let mut plan = self.plan_for(file, task, choice).unwrap();
+        self.planner().write(&mut plan, task, choice).unwrap();
         plan
     }
 
@@ -279,7 +292,9 @@ fn a_file_that_changes_after_it_was_planned_is_left_as_it_is() {
     );
     let mut plan = home.plan(Task::Wrap(None)).unwrap();
     fs::write(&home.file, "{\"mcpServers\": {}}").unwrap();
-    let error = plan.write(&home.state_dir).unwrap_err();
+    let task = Task::Wrap(None);
+    let error = home.planner().write(&mut plan, task, &Choice::default());
+    let error = error.unwrap_err();
     assert!(matches!(error, ClientsError::File(FileError::Changed)));
     assert_eq!(home.text(), "{\"mcpServers\": {}}");
     assert_eq!(home.kept(), [""; 0].map(PathBuf::from));
