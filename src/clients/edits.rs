@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::syntax::{Layout, Member, Node, Syntax, line_end, line_start};
+use super::syntax::{Layout, Member, Node, Syntax, comments, line_end, line_start};
 
 /// Edits that are collected, then applied at once.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Edits<'t> {
     text: &'t str,
     syntax: Syntax,
     list: Vec<(Range<usize>, String)>,
+    /// Where the entry starts that is being edited.
+    entry: usize,
 }
 
 impl<'t> Edits<'t> {
@@ -20,7 +22,13 @@ impl<'t> Edits<'t> {
             text,
             syntax,
             list: Vec::new(),
+            entry: 0,
         }
+    }
+
+    /// Says which entry is edited next: the one at these bytes.
+    pub(super) fn enter(&mut self, entry: &Range<usize>) {
+        self.entry = entry.start;
     }
 
     /// The language of the text.
@@ -47,7 +55,16 @@ impl<'t> Edits<'t> {
     /// Gives a member another key.
     pub(super) fn rename(&mut self, member: &Member, key: &str) {
         let key = self.syntax.key(key);
-        self.replace(member.key_at.clone(), key);
+        match &member.layout {
+            Layout::Dotted(places) => {
+                for place in places.clone() {
+                    self.replace(place, key.clone());
+                }
+            }
+            Layout::Braces | Layout::Line | Layout::Table => {
+                self.replace(member.key_at.clone(), key);
+            }
+        }
     }
 
     /// Replaces a member by others, each a key with its value as it is to be written.
@@ -76,6 +93,39 @@ impl<'t> Edits<'t> {
         for one in written {
             self.replace(end..end, format!("{separator}{one}"));
         }
+    }
+
+    /// Adds members behind the last one of a map that gets another key.
+    pub(super) fn append_to_renamed(&mut self, map: &Member, key: &str, new: &[(&str, String)]) {
+        let Some(last) = map.node.members().last() else {
+            return;
+        };
+        let Some(place) = self.last_place(map) else {
+            return self.insert_after(last, new);
+        };
+        // The new lines begin as the last one, but with the new key.
+        let end = line_end(self.text, last.at().end);
+        let start = line_start(self.text, last.key_at.start);
+        let beginning = [
+            self.newline_at(start),
+            self.slice(start..place.start),
+            &self.syntax.key(key),
+            self.slice(place.end..last.key_at.start),
+        ];
+        let beginning = beginning.concat();
+        for one in self.written(last, new) {
+            self.replace(end..end, format!("{beginning}{one}"));
+        }
+    }
+
+    /// Returns where the key of a map stands in front of that of its last member.
+    fn last_place(&self, map: &Member) -> Option<Range<usize>> {
+        let last = map.node.members().last()?;
+        let Layout::Dotted(places) = &map.layout else {
+            return None;
+        };
+        let mut before = places.iter().filter(|place| place.end <= last.key_at.start);
+        before.next_back().cloned()
     }
 
     fn insert_lines(&mut self, member: &Member, written: &[String]) {
@@ -110,9 +160,9 @@ impl<'t> Edits<'t> {
         match member.layout {
             Layout::Braces => format!(",{}", self.gap(start)),
             // Behind a dotted key stands another one with the same beginning.
-            Layout::Line | Layout::Table => {
+            Layout::Line | Layout::Table | Layout::Dotted(_) => {
                 let line = line_start(self.text, start);
-                format!("{}{}", self.newline(), self.slice(line..start))
+                format!("{}{}", self.newline_at(start), self.slice(line..start))
             }
         }
     }
@@ -126,7 +176,7 @@ impl<'t> Edits<'t> {
             true => {
                 let from = gap.rfind('\n').unwrap_or_default();
                 let indent = gap.get(from + 1..).unwrap_or_default();
-                format!("{}{indent}", self.newline())
+                format!("{}{indent}", self.newline_at(rest.len()))
             }
             // A comment stands in front of it.
             false if rest.ends_with("*/") => " ".to_owned(),
@@ -146,8 +196,14 @@ impl<'t> Edits<'t> {
         }
     }
 
-    fn newline(&self) -> &'static str {
-        match self.text.contains("\r\n") {
+    /// Returns the line break at the end of the line that contains the byte `at`; of the last line, that of the file.
+    fn newline_at(&self, at: usize) -> &'static str {
+        let rest = self.slice(line_end(self.text, at)..self.text.len());
+        let is_windows = match rest.is_empty() {
+            true => self.text.contains("\r\n"),
+            false => rest.starts_with('\r'),
+        };
+        match is_windows {
             true => "\r\n",
             false => "\n",
         }
@@ -205,16 +261,38 @@ impl<'t> Edits<'t> {
                 continue;
             }
             match member.layout {
-                Layout::Line | Layout::Table => self.remove_lines(member),
+                Layout::Line | Layout::Table | Layout::Dotted(_) => self.remove_lines(member),
                 Layout::Braces => self.remove_in_braces(member, kept),
             }
         }
     }
 
     fn remove_lines(&mut self, member: &Member) {
+        if let Layout::Dotted(_) = member.layout {
+            // Other keys may stand between its lines.
+            let members = member.node.members().iter();
+            return members.for_each(|member| self.remove_lines(member));
+        }
         let at = member.at();
         let start = line_start(self.text, at.start);
         let end = line_end(self.text, at.end);
+        let comments = comments(self.slice(start..end));
+        if !comments.is_empty() {
+            let line = self.slice(start..end);
+            let indent = line.len() - line.trim_start().len();
+            let separator = format!(
+                "{}{}",
+                self.newline_at(start),
+                self.slice(start..start + indent)
+            );
+            self.replace(start + indent..end, comments.join(&separator));
+            return;
+        }
+        if start <= self.entry {
+            // The line break behind it, so that nothing in front of the entry changes.
+            let end = end + self.newline_at(start).len();
+            return self.replace(start..end.min(self.text.len()), "");
+        }
         // The line break in front of it, so that nothing behind the entry changes.
         let before = self.slice(0..start);
         let before = before.strip_suffix('\n').unwrap_or(before);
@@ -272,18 +350,36 @@ impl<'t> Edits<'t> {
         }
     }
 
-    /// Returns the text with all edits. Of overlapping edits, the first counts.
-    pub(super) fn apply(mut self) -> String {
+    /// Returns the text with all edits. Of overlapping edits, only the first counts.
+    pub(super) fn apply(&mut self) -> String {
         self.list.sort_by_key(|(at, _)| (at.start, at.end));
+        let mut done = 0;
+        self.list.retain(|(at, _)| {
+            let counts = at.start >= done;
+            done = done.max(at.end);
+            counts
+        });
         let mut out = String::with_capacity(self.text.len() + 256);
         let mut done = 0;
         for (at, with) in &self.list {
             out.push_str(self.slice(done..at.start));
             out.push_str(with);
-            done = done.max(at.end);
+            done = at.end;
         }
         out.push_str(self.slice(done..self.text.len()));
         out
+    }
+
+    /// Returns how long a part of the text is now that the edits are applied. No edit crosses its ends.
+    pub(super) fn new_length(&self, part: &Range<usize>) -> usize {
+        let inside = self
+            .list
+            .iter()
+            .filter(|(at, _)| part.start <= at.start && at.end <= part.end);
+        let (removed, added) = inside.fold((0, 0), |(removed, added), (at, with)| {
+            (removed + at.len(), added + with.len())
+        });
+        (part.len() + added).saturating_sub(removed)
     }
 
     fn slice(&self, at: Range<usize>) -> &'t str {

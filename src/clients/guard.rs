@@ -152,11 +152,11 @@ impl Guard<'_> {
         match headers {
             Some(member) => {
                 edits.rename(member, form.env);
-                if let [(variable, value)] = made.as_slice()
-                    && let Some(last) = member.node.members().last()
-                {
-                    edits.insert_after(last, &[(variable, value.clone())]);
-                }
+                let made = made
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.clone()));
+                let made: Vec<_> = made.collect();
+                edits.append_to_renamed(member, form.env, &made);
             }
             None => {
                 for (variable, value) in &made {

@@ -45,7 +45,7 @@ struct Hidden {
 
 impl Hidden {
     fn member(&mut self, member: &Member, in_secrets: bool) {
-        if member.layout != Layout::Table {
+        if !matches!(member.layout, Layout::Table | Layout::Dotted(_)) {
             self.places.push((member.key_at.clone(), None));
         }
         let holds_secrets = SECRETS.contains(&member.key.as_str());
@@ -57,7 +57,7 @@ impl Hidden {
     fn node(&mut self, node: &Node, is_secret: bool, in_secrets: bool) {
         match &node.value {
             Value::Text(text) => self.text(node, text, is_secret),
-            Value::Other if is_secret => self.hide(node, REDACTED),
+            Value::Other if is_secret || in_secrets => self.hide(node, REDACTED),
             Value::Map(members) => {
                 for member in members {
                     self.member(member, in_secrets);

@@ -234,6 +234,7 @@ impl Plan {
                 self.leave(server, why.to_owned());
                 continue;
             }
+            edits.enter(&server.member.node.at);
             let (done, note) = match task {
                 Task::Wrap(mode) => {
                     let program = match self.scope {
@@ -256,7 +257,7 @@ impl Plan {
         }
         if !edited.is_empty() {
             let new = edits.apply();
-            self.compare(syntax, &text, &new, &edited)?;
+            self.compare(&edits, &text, &new, &edited)?;
             self.text = Some(new);
         }
         Ok(())
@@ -284,16 +285,18 @@ impl Plan {
         if !matches!(server.kind, Kind::Guarded(_)) {
             return (unwrap(server, self.client.form, None, edits), None);
         }
-        let start = entry.at.start;
-        let current = text.get(start..).unwrap_or_default();
-        // In TOML, blank lines that stood in the entry may stand behind it now.
-        let is_current = |wrapped: &&String| {
-            current.starts_with(wrapped.as_str()) && start + wrapped.len() >= entry.at.end
+        // In TOML, blank lines and comments that stood in the entry may stand in front of it or behind it now.
+        let place = |wrapped: &String| {
+            let is_around =
+                |at: &usize| *at <= entry.at.start && *at + wrapped.len() >= entry.at.end;
+            let mut found = text.match_indices(wrapped.as_str()).map(|(at, _)| at);
+            let at = found.find(is_around)?;
+            Some(at..at + wrapped.len())
         };
         if let Some(record) = record
-            && let Some(wrapped) = record.wrapped.iter().find(is_current)
+            && let Some(place) = record.wrapped.iter().find_map(place)
         {
-            edits.replace(start..start + wrapped.len(), record.original.as_str());
+            edits.replace(place, record.original.as_str());
             return (Edited::Yes, None);
         }
         let note = match record {
@@ -310,11 +313,12 @@ impl Plan {
     /// Checks the new text, and notes what changes.
     fn compare(
         &mut self,
-        syntax: Syntax,
+        edits: &Edits<'_>,
         old: &str,
         new: &str,
         edited: &[(&Server<'_>, Option<&'static str>)],
     ) -> Result<(), ClientsError> {
+        let syntax = edits.syntax();
         let first = edited.first().map_or("", |(server, _)| server.name());
         let broken = |name: &str| ClientsError::NotEditable(name.to_owned());
         let root = syntax.parse(new).map_err(|_| broken(first))?;
@@ -323,6 +327,8 @@ impl Plan {
         if names != self.names {
             return Err(broken(first));
         }
+        // All edits are inside entries, so what is between them is as long as before.
+        let (mut done, mut done_now) = (0, 0);
         for (server, note) in edited {
             let name = server.name();
             let now = found.iter().find(|now| now.path == server.path);
@@ -330,23 +336,17 @@ impl Plan {
             if matches!(now.kind, Kind::Guarded(_)) == self.is_unwrap {
                 return Err(broken(name));
             }
-            let was = &server.member.node.at;
-            // All edits are inside entries, so what follows an entry is as long as before.
-            let next = edited
-                .iter()
-                .find(|(next, _)| next.member.node.at.start >= was.end);
-            let (follows, end) = match next {
-                Some((next, _)) => {
-                    let then = found.iter().find(|then| then.path == next.path);
-                    let then = then.map_or(new.len(), |then| then.member.node.at.start);
-                    (next.member.node.at.start - was.end, then)
-                }
-                None => (old.len() - was.end, new.len()),
-            };
-            let is = now.member.node.at.start..end.saturating_sub(follows);
-            let was = old.get(was.clone()).unwrap_or_default().to_owned();
-            let is = new.get(is).ok_or_else(|| broken(name))?.to_owned();
-            self.remember(server, was, is);
+            if self.is_unwrap {
+                self.after.forget(&server.path);
+            } else {
+                let was = &server.member.node.at;
+                let start = done_now + was.start.saturating_sub(done);
+                let end = start + edits.new_length(was);
+                (done, done_now) = (was.end, end);
+                let was = old.get(was.clone()).ok_or_else(|| broken(name))?;
+                let is = new.get(start..end).ok_or_else(|| broken(name))?;
+                self.remember(server, was.to_owned(), is.to_owned());
+            }
             self.changes.push(Change {
                 name: name.to_owned(),
                 path: server.path.clone(),
@@ -359,9 +359,6 @@ impl Plan {
     }
 
     fn remember(&mut self, server: &Server<'_>, was: String, is: String) {
-        if self.is_unwrap {
-            return self.after.forget(&server.path);
-        }
         let known = self.before.entry(&server.path).cloned();
         let record = match (known, &server.kind) {
             // Somebody else wrote this guard; there is no original.

@@ -47,14 +47,16 @@ pub(super) struct Member {
 }
 
 /// How a member is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Layout {
     /// Between commas, in braces.
     Braces,
     /// On lines of its own, `key = value`.
     Line,
-    /// As a table with a header of its own, `[key]`, or only as the beginning of other keys.
+    /// As a table with a header of its own, `[key]`, or only as the beginning of other headers.
     Table,
+    /// As the beginning of the keys of its members, `key.member = value`. Holds all places of the key.
+    Dotted(Vec<Range<usize>>),
 }
 
 /// Why a text cannot be read.
@@ -158,7 +160,7 @@ impl Member {
     pub(super) fn at(&self) -> Range<usize> {
         match self.layout {
             Layout::Braces | Layout::Line => self.key_at.start..self.node.at.end,
-            Layout::Table => self.node.at.clone(),
+            Layout::Table | Layout::Dotted(_) => self.node.at.clone(),
         }
     }
 }
@@ -172,6 +174,11 @@ fn require_unique(members: &[Member]) -> Result<(), SyntaxError> {
         Some(key) => Err(SyntaxError::Twice((*key).to_owned())),
         None => Ok(()),
     }
+}
+
+/// The comments in a part of a TOML text.
+pub(super) fn comments(part: &str) -> Vec<&str> {
+    toml::comments(part)
 }
 
 /// Returns the start of the line that contains the byte `at`.

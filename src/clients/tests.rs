@@ -3,6 +3,7 @@
 //! `WRITE_DOCS=1` writes the files `after`.
 
 mod races;
+mod toml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
