@@ -237,6 +237,21 @@ impl<'t> Edits<'t> {
         self.replace(start..start, new);
     }
 
+    /// Removes all elements of a list, and writes `with` for it unless there are comments in it.
+    pub(super) fn clear(&mut self, list: &Node, with: &str) {
+        let elements = list.elements().unwrap_or_default();
+        let (Some(first), Some(last)) = (elements.first(), elements.last()) else {
+            return;
+        };
+        let before = self.slice(list.at.start + 1..first.at.start);
+        let behind = self.slice(last.at.end..list.at.end.saturating_sub(1));
+        let is_blank = |c: char| c.is_whitespace() || c == ',';
+        match before.chars().chain(behind.chars()).all(is_blank) {
+            true => self.replace(list.at.clone(), with),
+            false => self.remove_first(elements, elements.len()),
+        }
+    }
+
     /// Removes the first `count` elements of a list.
     pub(super) fn remove_first(&mut self, elements: &[Node], count: usize) {
         let (Some(first), Some(last)) = (elements.first(), elements.get(count.saturating_sub(1)))

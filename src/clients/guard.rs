@@ -2,12 +2,13 @@
 //!
 //! `server` says what an entry is; `plan` decides which entries to edit.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::client::Form;
 use super::edits::Edits;
 use super::server::{HEADER_KEYS, Kind, Server, URL_KEYS, UrlOf, Words};
-use super::syntax::{Member, Node};
+use super::syntax::{Member, Node, Value};
 use crate::config::{UrlType, Word as _, names_sse};
 
 /// What to write in front of a server.
@@ -176,9 +177,7 @@ impl Guard<'_> {
             headers.is_some_and(|headers| headers.key == member.key) || member.key == url.key
         };
         edits.remove(entry.members(), |member| {
-            !is_kept(member)
-                && (form.remote_only.contains(&member.key.as_str())
-                    || REMOTE_KEYS.contains(&member.key.as_str()))
+            !is_kept(member) && is_taken(&member.key, form)
         });
     }
 
@@ -230,12 +229,20 @@ impl Guard<'_> {
     }
 }
 
+/// An entry from before it was guarded.
+#[derive(Debug)]
+pub(super) struct Original<'o> {
+    /// A text that contains it.
+    pub(super) text: Cow<'o, str>,
+    pub(super) entry: Node,
+}
+
 /// Takes us away from an entry that we guard. `original` is the entry from before, if it is known: it says what the
 /// client called its keys.
 pub(super) fn unwrap(
     server: &Server<'_>,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let Kind::Guarded(words) = &server.kind else {
@@ -278,7 +285,7 @@ fn unwrap_command(
     server: &Server<'_>,
     words: &Words<'_>,
     at: usize,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let Some(program) = words.args.get(at + 1) else {
@@ -292,11 +299,23 @@ fn unwrap_command(
     }
     let raw = edits.raw(program).to_owned();
     edits.replace(words.program.at.clone(), raw);
-    let had_args = original.is_some_and(|original| original.get("args").is_some());
-    match words.args.len() > at + 2 || had_args {
-        true => edits.remove_first(words.args, at + 2),
+    let original_args = original.and_then(|original| {
+        let entry = &original.entry;
+        let inner = entry.get("command").map(|command| &command.node);
+        let mut places = [Some(entry), inner].into_iter().flatten();
+        places.find_map(|place| place.get("args"))
+    });
+    match (words.args.len() > at + 2, original_args, words.list) {
+        (true, ..) => edits.remove_first(words.args, at + 2),
+        (false, Some(args), Some(list)) => {
+            let empty = match args.node.value == Value::Null {
+                true => "null",
+                false => "[]",
+            };
+            edits.clear(&list.node, empty);
+        }
         // We wrote the list.
-        false => {
+        (false, ..) => {
             let entry = &server.member.node;
             let members = match entry.get("args") {
                 Some(_) => entry.members(),
@@ -316,7 +335,7 @@ fn unwrap_url(
     options: &Options<'_>,
     url: &str,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let literal = edits.syntax().literal(url);
@@ -334,7 +353,7 @@ fn unwrap_url_literal(
     literal: String,
     url_variable: Option<&str>,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let entry = &server.member.node;
@@ -347,7 +366,9 @@ fn unwrap_url_literal(
     };
     let had = |keys: &[&'static str]| {
         let original = original?;
-        keys.iter().copied().find(|key| original.get(key).is_some())
+        keys.iter()
+            .copied()
+            .find(|key| original.entry.get(key).is_some())
     };
     let is_sse = match options.url_type {
         Some(kind) => kind == UrlType::Sse.word(),
@@ -386,10 +407,12 @@ fn unwrap_url_literal(
             || Some(member.key.as_str()) == url_variable
     };
     let mut removes_env = false;
+    let mut renames_env = false;
     if let Some(env) = env {
         if env.node.members().iter().all(is_ours) {
             removes_env = ours.is_empty();
-            if !removes_env {
+            renames_env = !removes_env;
+            if renames_env {
                 edits.rename(env, headers_key);
                 for (header, member) in &ours {
                     edits.rename(member, header);
@@ -412,30 +435,61 @@ fn unwrap_url_literal(
             edits.remove(env.node.members(), is_ours);
         }
     }
-    let kind = original.and_then(|original| {
-        let word = |key| Some((key, original.get(key)?.node.text()?));
-        word("type").or_else(|| word("transport"))
-    });
-    let kind = kind.map(|(_, word)| word);
     let usual = match form.remote.kind {
         Some("remote") => "remote",
         _ if is_sse => "sse",
         usual => usual.unwrap_or("http"),
     };
-    let named = ["type", "transport"].iter().find_map(|key| entry.get(key));
-    match (named, form.remote.kind) {
-        (Some(member), _) => edits.replace_by_text(&member.node, kind.unwrap_or(usual)),
-        (None, Some(_)) if original.is_none() => new.push(("type", syntax.literal(usual))),
-        (None, Some(_) | None) => {}
+    let kinds = ["type", "transport"];
+    for member in kinds.iter().filter_map(|key| entry.get(key)) {
+        let word = original.and_then(|original| original.entry.get(&member.key)?.node.text());
+        edits.replace_by_text(&member.node, word.unwrap_or(usual));
     }
-    edits.replace_member(words.command, &new);
+    let is_named = kinds.iter().any(|key| entry.get(key).is_some());
+    if original.is_none() && !is_named && form.remote.kind.is_some() {
+        new.push(("type", syntax.literal(usual)));
+    }
     let forwards = options.bearer.is_some() || !by_name.is_empty();
-    edits.remove(entry.members(), |member| {
+    let goes = |member: &Member| {
         member.key == "args"
             || member.key == "env_vars" && forwards
             || removes_env && env.is_some_and(|env| env.key == member.key)
+            || member.key == words.command.key
+    };
+    if let Some(original) = original.filter(|original| has_url(original, url)) {
+        let taken = original.entry.members().iter().filter(|member| {
+            let key = member.key.as_str();
+            let stays = |member: &Member| {
+                let is_env = env.is_some_and(|env| env.key == member.key);
+                !(goes(member) || renames_env && is_env)
+            };
+            let is_there = entry.get(key).is_some_and(stays)
+                || new.iter().any(|(new, _)| *new == key)
+                || key == headers_key && !ours.is_empty();
+            !is_there && is_taken(key, form)
+        });
+        let taken = taken.map(|member| {
+            let value = syntax.in_one_line(&original.text, &member.node);
+            (member.key.as_str(), value)
+        });
+        new.extend(taken.collect::<Vec<_>>());
+    }
+    edits.replace_member(words.command, &new);
+    edits.remove(entry.members(), |member| {
+        goes(member) && member.key != words.command.key
     });
     Edited::Yes
+}
+
+/// Returns true if an entry is that of the server at `url`: what a guard took from it belongs to that server.
+fn has_url(original: &Original<'_>, url: &str) -> bool {
+    let urls = URL_KEYS.iter().filter_map(|key| original.entry.get(key));
+    urls.into_iter().any(|known| known.node.text() == Some(url))
+}
+
+/// Returns true if a remote entry loses this key when it is guarded.
+fn is_taken(key: &str, form: &Form) -> bool {
+    form.remote_only.contains(&key) || REMOTE_KEYS.contains(&key)
 }
 
 fn env_of(entry: &Node) -> Option<&Member> {

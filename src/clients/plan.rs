@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::client::{Client, Folders};
 use super::edits::Edits;
 use super::file::{ClientFile, FileError};
-use super::guard::{Edited, Guard, unwrap, uses_login_of_client};
+use super::guard::{Edited, Guard, Original, unwrap, uses_login_of_client};
 use super::ledger::{Ledger, Ledgers, Record, TRIES};
 use super::mask::masked;
 use super::registry::{Scope, owner};
@@ -301,7 +301,7 @@ impl Plan {
         }
         let note = match record {
             Some(_) => {
-                "it was edited since it was guarded: unwrapped by its structure, the edits stay"
+                "it was edited since it was guarded, or its client wrote it anew: unwrapped by its structure, the edits stay"
             }
             None => "the ledger does not know its original text: unwrapped by its structure",
         };
@@ -439,12 +439,35 @@ pub(super) fn parse(syntax: Syntax, text: &str) -> Result<Node, ClientsError> {
 }
 
 /// Returns the entry from before, if its text can be read without the file around it.
-fn original(record: &Record, syntax: Syntax) -> Option<Node> {
+fn original(record: &Record, syntax: Syntax) -> Option<Original<'_>> {
+    let text = record.original.as_str();
     match syntax {
-        Syntax::Json => syntax.parse(&record.original).ok(),
+        Syntax::Json => {
+            let entry = syntax.parse(text).ok()?;
+            Some(Original {
+                text: text.into(),
+                entry,
+            })
+        }
         Syntax::Toml => {
-            let root = syntax.parse(&record.original).ok()?;
-            root.at_path(&record.path).cloned()
+            // In the lines of a table all keys that lead to it may be written, or the last ones. An inline table has none.
+            let root = syntax.parse(text).ok();
+            let written = (0..record.path.len())
+                .filter_map(|from| record.path.get(from..))
+                .find_map(|path| root.as_ref()?.at_path(path).cloned());
+            if let Some(entry) = written {
+                return Some(Original {
+                    text: text.into(),
+                    entry,
+                });
+            }
+            let text = format!("entry = {text}");
+            let root = syntax.parse(&text).ok()?;
+            let entry = root.get("entry")?.node.clone();
+            Some(Original {
+                text: text.into(),
+                entry,
+            })
         }
     }
 }

@@ -104,6 +104,24 @@ impl Syntax {
         }
     }
 
+    /// Writes a value of a text, so that it can stand behind a key of another text.
+    pub(super) fn in_one_line(self, text: &str, node: &Node) -> String {
+        match (self, &node.value) {
+            // A table is several lines.
+            (Syntax::Toml, Value::Map(members)) => {
+                let members = members.iter().map(|member| {
+                    let value = self.in_one_line(text, &member.node);
+                    format!("{}{}{value}", self.key(&member.key), self.assignment())
+                });
+                match members.len() {
+                    0 => "{}".to_owned(),
+                    _ => format!("{{ {} }}", members.collect::<Vec<_>>().join(", ")),
+                }
+            }
+            _ => text.get(node.at.clone()).unwrap_or_default().to_owned(),
+        }
+    }
+
     /// What stands between a key and its value.
     pub(super) fn assignment(self) -> &'static str {
         match self {
