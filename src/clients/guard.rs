@@ -93,6 +93,11 @@ impl Guard<'_> {
         let syntax = edits.syntax();
         let mut words = self.options(server.name());
         let mut variables = Variables::default();
+        // What other headers and the login come from is set by somebody else.
+        for (_, variable) in by_name(entry) {
+            variables.0.push(variable.to_owned());
+        }
+        variables.0.extend(bearer_of(entry).map(str::to_owned));
         let mut made = Vec::new();
         let text = url.node.text().unwrap_or_default();
         if may_be_secret(text) {
@@ -106,8 +111,8 @@ impl Guard<'_> {
             words.extend(["--url-type".to_owned(), kind.word().to_owned()]);
         }
         let mut forwarded = Vec::new();
-        let headers = HEADER_KEYS.iter().find_map(|key| entry.get(key));
-        let headers = headers.filter(|member| !member.node.members().is_empty());
+        let mut headers = HEADER_KEYS.iter().filter_map(|key| entry.get(key));
+        let headers = headers.find(|member| !member.node.members().is_empty());
         for header in headers.iter().flat_map(|member| member.node.members()) {
             let variable = variables.name(&format!("MCP_HEADER_{}", as_variable(&header.key)));
             words.extend([
@@ -116,20 +121,11 @@ impl Guard<'_> {
             ]);
             edits.rename(header, &variable);
         }
-        if let Some(by_name) = entry.get("env_http_headers") {
-            for header in by_name.node.members() {
-                let variable = header.node.text().unwrap_or_default().to_owned();
-                words.extend([
-                    "--header-env".to_owned(),
-                    format!("{}={variable}", header.key),
-                ]);
-                forwarded.push(variable);
-            }
+        for (header, variable) in by_name(entry) {
+            words.extend(["--header-env".to_owned(), format!("{header}={variable}")]);
+            forwarded.push(variable.to_owned());
         }
-        let bearer = entry
-            .get("bearer_token_env_var")
-            .and_then(|member| member.node.text());
-        if let Some(variable) = bearer {
+        if let Some(variable) = bearer_of(entry) {
             words.extend(["--bearer-env".to_owned(), variable.to_owned()]);
             forwarded.push(variable.to_owned());
         }
@@ -147,6 +143,7 @@ impl Guard<'_> {
             ],
         };
         if !forwarded.is_empty() {
+            forwarded.sort();
             forwarded.dedup();
             new.push(("env_vars", edits.list(&literals(&forwarded))));
         }
@@ -227,6 +224,18 @@ impl Guard<'_> {
         }
         Edited::Yes
     }
+}
+
+/// The headers of an entry of Codex whose values are those of variables, each with its variable.
+fn by_name(entry: &Node) -> impl Iterator<Item = (&str, &str)> {
+    let headers = entry.get("env_http_headers").into_iter();
+    let headers = headers.flat_map(|member| member.node.members());
+    headers.filter_map(|header| Some((header.key.as_str(), header.node.text()?)))
+}
+
+/// The variable of Codex that holds the token.
+fn bearer_of(entry: &Node) -> Option<&str> {
+    entry.get("bearer_token_env_var")?.node.text()
 }
 
 /// An entry from before it was guarded.
@@ -601,7 +610,10 @@ fn may_be_secret(url: &str) -> bool {
     let parsed = reqwest::Url::parse(url.trim());
     has_variable
         || parsed.is_ok_and(|url| {
-            url.query().is_some() || !url.username().is_empty() || url.password().is_some()
+            url.query().is_some()
+                || url.fragment().is_some()
+                || !url.username().is_empty()
+                || url.password().is_some()
         })
 }
 

@@ -3,6 +3,7 @@
 //! `WRITE_DOCS=1` writes the files `after`.
 
 mod races;
+mod remote;
 mod rewritten;
 mod toml;
 
