@@ -288,7 +288,7 @@ impl Run<'_, '_> {
             match self.planner.plan(&file.path, self.task, &self.choice) {
                 Ok(plan) => plans.push(plan),
                 // A client's settings need not list servers.
-                Err(ClientsError::NoServers) if !file.is_named => {
+                Err(ClientsError::NoServers | ClientsError::Empty) if !file.is_named => {
                     print(out, &format!("{}: no servers", self.shown(&file.path)))?;
                 }
                 Err(error) => self.fail(&file.path, &error),
@@ -315,7 +315,7 @@ impl Run<'_, '_> {
             Ok(text) => text,
             Err(error) => {
                 self.failed += 1;
-                tracing::error!("{shown}: it cannot be read: {error}");
+                tracing::error!("{shown}: it cannot be read; change that, then try again: {error}");
                 return Ok(());
             }
         };
@@ -360,7 +360,10 @@ impl Run<'_, '_> {
     }
 
     fn carry_out(&mut self, mut plan: Plan, out: &mut impl Write) -> Result<(), ClientFilesError> {
-        let path = self.shown(&plan.path);
+        let mut path = self.shown(&plan.path);
+        if let Some(target) = plan.target() {
+            path = format!("{path} (a symbolic link to {})", self.shown(target));
+        }
         print(out, &format!("{}: {path}", plan.client.title))?;
         for change in &plan.changes {
             let place = match plan.client.name {

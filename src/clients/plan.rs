@@ -58,18 +58,22 @@ pub enum ClientsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its text.
-    #[error("it is {0}; correct it, then try again")]
+    #[error("{0}")]
     Syntax(String),
+    /// There is nothing in it, as in a file that a client has just created.
+    #[error("it is empty; add servers to it in the client first")]
+    Empty,
     /// It lists no servers.
     #[error(
-        "it lists no MCP servers; expected `mcpServers`, `servers` or the key of a known client"
+        "it lists no MCP servers under `mcpServers`, `servers` or the key of a known client; add them first, or name \
+         another file"
     )]
     NoServers,
     /// We must not change it.
-    #[error("it is {0}; nothing was changed")]
+    #[error("it is {0}; change its servers where they come from")]
     Kept(&'static str),
     /// Our own folder.
-    #[error("the copies of changed files cannot be kept")]
+    #[error("it was not changed, because no copy of it can be kept")]
     State(#[from] StoreError),
     /// Another run keeps the lock.
     #[error(
@@ -210,6 +214,12 @@ impl Planner<'_> {
 }
 
 impl Plan {
+    /// Returns the file that changes if the path is a symbolic link.
+    #[must_use]
+    pub fn target(&self) -> Option<&Path> {
+        self.path.is_symlink().then_some(&self.file.target)
+    }
+
     /// Returns true if there is something to write.
     #[must_use]
     pub fn is_change(&self) -> bool {
@@ -433,9 +443,12 @@ impl Plan {
 }
 
 pub(super) fn parse(syntax: Syntax, text: &str) -> Result<Node, ClientsError> {
-    syntax
-        .parse(text)
-        .map_err(|error: SyntaxError| ClientsError::Syntax(error.to_string()))
+    syntax.parse(text).map_err(|error| match error {
+        SyntaxError::Empty => ClientsError::Empty,
+        SyntaxError::Invalid { .. } | SyntaxError::Twice { .. } => {
+            ClientsError::Syntax(error.to_string())
+        }
+    })
 }
 
 /// Returns the entry from before, if its text can be read without the file around it.

@@ -156,7 +156,10 @@ fn look(
     let file = ClientFile::read(path)?;
     let syntax = syntax_of(path).unwrap_or(Syntax::Json);
     let text = file.text()?;
-    let root = parse(syntax, text)?;
+    let root = match parse(syntax, text) {
+        Err(ClientsError::Empty) => return Ok(Vec::new()),
+        parsed => parsed?,
+    };
     let listed = listed(&root, client, scope);
     let describe = |server| {
         let launch = Launch::of(server, client, folders);

@@ -62,17 +62,26 @@ pub(super) enum Layout {
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SyntaxError {
-    #[error("not {language}: {what}, line {line}, column {column}")]
+    #[error(
+        "it is not {language}: {what}, line {line}, column {column}; correct it, then try again"
+    )]
     Invalid {
         language: &'static str,
         what: String,
         line: usize,
         column: usize,
     },
-    #[error("there is nothing in it")]
+    #[error("it is empty")]
     Empty,
-    #[error("the key `{0}` stands twice in one object; remove one of them")]
-    Twice(String),
+    #[error(
+        "the key `{key}` stands twice in one object, the second time in line {line}, column {column}; remove one of them, \
+         then try again"
+    )]
+    Twice {
+        key: String,
+        line: usize,
+        column: usize,
+    },
 }
 
 impl Syntax {
@@ -184,14 +193,22 @@ impl Member {
 }
 
 /// Refuses a map with a key that stands twice: clients would read the one or the other.
-fn require_unique(members: &[Member]) -> Result<(), SyntaxError> {
-    let mut keys: Vec<&str> = members.iter().map(|member| member.key.as_str()).collect();
-    keys.sort_unstable();
-    let twice = keys.windows(2).find(|pair| pair.first() == pair.last());
-    match twice.and_then(<[&str]>::first) {
-        Some(key) => Err(SyntaxError::Twice((*key).to_owned())),
-        None => Ok(()),
-    }
+fn require_unique(text: &str, members: &[Member]) -> Result<(), SyntaxError> {
+    let mut sorted: Vec<&Member> = members.iter().collect();
+    sorted.sort_by_key(|member| (&member.key, member.key_at.start));
+    let same = |pair: &&[&Member]| match pair {
+        [one, other] => one.key == other.key,
+        _ => false,
+    };
+    let Some([_, second]) = sorted.windows(2).find(same) else {
+        return Ok(());
+    };
+    let (line, column) = position(text, second.key_at.start);
+    Err(SyntaxError::Twice {
+        key: crate::config::shown(&second.key),
+        line,
+        column,
+    })
 }
 
 /// The comments in a part of a TOML text.
