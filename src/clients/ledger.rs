@@ -3,7 +3,7 @@
 //! `plan` decides what is kept and what is forgotten.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +24,9 @@ pub(super) struct Ledger {
     v: u32,
     /// The path of the file without symbolic links.
     pub(super) file: String,
+    /// The path by which it was named at last. It tells more about whose file it is, and in which language.
+    #[serde(default)]
+    pub(super) named: String,
     pub(super) entries: Vec<Record>,
 }
 
@@ -53,6 +56,7 @@ impl Ledger {
         Ledger {
             v: VERSION,
             file: target.to_string_lossy().into_owned(),
+            named: String::new(),
             entries: Vec::new(),
         }
     }
@@ -126,8 +130,8 @@ impl Ledgers {
         Ok(ledger.unwrap_or_else(|| Ledger::new(target)))
     }
 
-    /// Returns the files that have a ledger.
-    pub(super) fn files(&self) -> Vec<String> {
+    /// Returns the files that have a ledger, by the names that they were given, as long as these lead there.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.dir.path())
             .into_iter()
             .flatten()
@@ -138,9 +142,11 @@ impl Ledgers {
                 .dir
                 .read(name.strip_suffix(".json").map(|_| &*name)?, MOST);
             let ledger: Ledger = serde_json::from_slice(&bytes.ok()??).ok()?;
-            Some(ledger.file)
+            let (file, named) = (PathBuf::from(ledger.file), PathBuf::from(ledger.named));
+            let is_same = named.canonicalize().is_ok_and(|target| target == file);
+            Some(if is_same { named } else { file })
         });
-        let mut files: Vec<String> = ledgers.collect();
+        let mut files: Vec<PathBuf> = ledgers.collect();
         files.sort();
         files
     }

@@ -11,7 +11,7 @@ use super::guard::{Edited, Guard, Original, unwrap, uses_login_of_client};
 use super::ledger::{Ledger, Ledgers, Record, TRIES};
 use super::mask::masked;
 use super::registry::{Scope, owner};
-use super::server::{Kind, Server, has_a_list, servers, syntax_of};
+use super::server::{Kind, Server, has_a_list, is_guarded_at, servers, syntax_of};
 use super::syntax::{Node, Syntax, SyntaxError};
 use crate::sys::state_dir::StoreError;
 
@@ -156,6 +156,8 @@ impl Planner<'_> {
             Some(ledgers) => ledgers.read(&file.target)?,
             None => Ledger::new(&file.target),
         };
+        let mut after = before.clone();
+        after.named = path.to_string_lossy().into_owned();
         let names = found
             .iter()
             .map(|server| server.name().to_owned())
@@ -169,7 +171,7 @@ impl Planner<'_> {
             left: Vec::new(),
             logins: Vec::new(),
             text: None,
-            after: before.clone(),
+            after,
             before,
             is_unwrap: matches!(task, Task::Unwrap),
             file,
@@ -433,12 +435,9 @@ impl Plan {
         };
         let syntax = syntax_of(&self.path).unwrap_or(Syntax::Json);
         let Ok(root) = syntax.parse(text) else { return };
-        let found = servers(&root, self.client);
-        let is_guarded = |path: &[String]| {
-            let server = found.iter().find(|server| server.path == path);
-            server.is_some_and(|server| matches!(server.kind, Kind::Guarded(_)))
-        };
-        self.after.entries.retain(|record| is_guarded(&record.path));
+        // Another client may list servers of its own in the same file.
+        let is_guarded = |record: &Record| is_guarded_at(&root, &record.path);
+        self.after.entries.retain(is_guarded);
     }
 }
 

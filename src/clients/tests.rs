@@ -2,6 +2,7 @@
 //!
 //! `WRITE_DOCS=1` writes the files `after`.
 
+mod links;
 mod races;
 mod remote;
 mod rewritten;
@@ -339,7 +340,7 @@ fn copies_and_ledgers_are_private() {
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
     let files = Ledgers::open(&home.state_dir).unwrap().files();
-    assert_eq!(files, [home.file.to_str().unwrap()]);
+    assert_eq!(files, std::slice::from_ref(&home.file));
 }
 
 #[test]
