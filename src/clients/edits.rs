@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::syntax::{Layout, Member, Node, Syntax, comments, line_end, line_start};
+use super::syntax::{Layout, Member, Node, Syntax, line_end, line_start};
 
 /// Edits that are collected, then applied at once.
 #[derive(Debug)]
@@ -79,7 +79,20 @@ impl<'t> Edits<'t> {
             self.insert_lines(member, rest);
             return;
         }
-        self.replace(member.at(), written.join(&separator));
+        let comments = self.comments(member.key_at.end..member.node.at.start);
+        let written = written.join(&separator);
+        self.replace(member.at(), format!("{comments}{written}"));
+    }
+
+    /// Returns the comments in a part of a text with braces, so that they can stand there alone.
+    fn comments(&self, part: Range<usize>) -> String {
+        let newline = self.newline_at(part.start);
+        let comments = self.syntax.comments(self.slice(part)).into_iter();
+        let comments = comments.map(|comment| match comment.starts_with("/*") {
+            true => format!("{comment} "),
+            false => format!("{comment}{newline}"),
+        });
+        comments.collect()
     }
 
     /// Adds members behind one.
@@ -291,7 +304,7 @@ impl<'t> Edits<'t> {
         let at = member.at();
         let start = line_start(self.text, at.start);
         let end = line_end(self.text, at.end);
-        let comments = comments(self.slice(start..end));
+        let comments = self.syntax.comments(self.slice(start..end));
         if !comments.is_empty() {
             let line = self.slice(start..end);
             let indent = line.len() - line.trim_start().len();
@@ -317,29 +330,39 @@ impl<'t> Edits<'t> {
 
     fn remove_in_braces(&mut self, member: &Member, kept: Option<&Member>) {
         let at = member.at();
+        let comments = self.comments(at.clone());
         let Some(comma) = self.comma(at.end) else {
             // The last one: the comma in front of it goes.
             let comma = kept.and_then(|kept| self.comma(kept.at().end));
             let blank = self.slice(0..at.start).trim_end().len();
             match comma {
-                Some(comma) if comma + 1 == blank => self.replace(comma..at.end, ""),
+                Some(comma) if comma + 1 == blank && comments.is_empty() => {
+                    self.replace(comma..at.end, "");
+                }
                 Some(comma) => {
                     self.replace(comma..comma + 1, "");
-                    self.replace(at, "");
+                    self.replace(at, comments);
                 }
-                None => self.replace(at, ""),
+                None => self.replace(at, comments),
             }
             return;
         };
+        if !comments.is_empty() {
+            self.replace(comma..comma + 1, "");
+            return self.replace(at, comments);
+        }
         let start = line_start(self.text, at.start);
         let is_alone = self.slice(start..at.start).trim().is_empty();
         let rest = self.slice(comma + 1..self.text.len());
-        let blanks = rest.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
-        let ends_line = rest
-            .get(blanks..)
-            .is_some_and(|rest| rest.starts_with('\n'));
-        match is_alone && ends_line && comma == at.end {
-            true => self.replace(start..comma + 2 + blanks, ""),
+        let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        let behind = rest.get(blanks..).unwrap_or_default();
+        let line_break = match () {
+            () if behind.starts_with("\r\n") => 2,
+            () if behind.starts_with('\n') => 1,
+            () => 0,
+        };
+        match is_alone && line_break > 0 && comma == at.end {
+            true => self.replace(start..comma + 1 + blanks + line_break, ""),
             false if comma == at.end => self.replace(at.start..comma + 1 + blanks, ""),
             false => {
                 self.replace(comma..comma + 1, "");

@@ -131,6 +131,14 @@ impl Syntax {
         }
     }
 
+    /// The comments in a part of a text that begins outside of a string.
+    pub(super) fn comments(self, part: &str) -> Vec<&str> {
+        match self {
+            Syntax::Json => json::comments(part),
+            Syntax::Toml => toml::comments(part),
+        }
+    }
+
     /// What stands between a key and its value.
     pub(super) fn assignment(self) -> &'static str {
         match self {
@@ -209,11 +217,6 @@ fn require_unique(text: &str, members: &[Member]) -> Result<(), SyntaxError> {
         line,
         column,
     })
-}
-
-/// The comments in a part of a TOML text.
-pub(super) fn comments(part: &str) -> Vec<&str> {
-    toml::comments(part)
 }
 
 /// Returns the start of the line that contains the byte `at`.

@@ -260,6 +260,47 @@ fn a_url_that_does_not_show_its_protocol_gets_it_as_an_option() {
 }
 
 #[test]
+fn comments_in_what_an_entry_loses_stay() {
+    for entry in [
+        "\"url\" /* 1 */ : // 2\n \"https://a/mcp\" /* 3 */, \"oauth\": { /* 4 */ \"x\": \"// no\" // 5\n } // 6\n",
+        "\"oauth\": { // 1\n \"x\\\"/* no */\": 1 }, // 2\n \"url\": // 3\n \"https://a/mcp\",\n \"headers\": { /* 4 */ }, // 5\n",
+        "\"oauth\": /* 1 */ { }, \"url\": \"https://a/mcp\",\n \"args\": [ // 2\n ] /* 3 */",
+    ] {
+        let before = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
+        let home = Home::with(&cursor::CLIENT, before.as_bytes());
+        home.run(Task::Wrap(None));
+        let after = home.text();
+        let comments = syntax::Syntax::Json.comments(&before);
+        assert!(comments.len() > 2, "{comments:?}");
+        let mut kept = syntax::Syntax::Json.comments(&after);
+        kept.sort_by_key(|comment| comments.iter().position(|one| one == comment));
+        assert_eq!(kept, comments, "{after}");
+        assert!(!after.contains("oauth"), "{after}");
+        home.run(Task::Unwrap);
+        assert_eq!(home.text(), before);
+    }
+}
+
+#[test]
+fn line_ends_of_windows_stay_whole_where_a_key_goes() {
+    for entry in [
+        "\"oauth\": {},\r\n\"url\": \"https://a/mcp\"",
+        "\r\n\"oauth\": {}, \r\n\"url\": \"https://a/mcp\"\r\n",
+        "\"url\": \"https://a/mcp\", \"oauth\": {}, \r\n\"x\": 1,\r\n",
+        "\"url\": \"https://a/mcp\",\r\n\"oauth\": {} // c\r\n",
+    ] {
+        let before = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
+        let home = Home::with(&cursor::CLIENT, before.as_bytes());
+        home.run(Task::Wrap(None));
+        let after = home.text();
+        assert!(
+            !after.replace("\r\n", "").contains(['\r', '\n']),
+            "{after:?}"
+        );
+    }
+}
+
+#[test]
 fn blank_lines_in_front_of_a_removed_line_come_back() {
     let before =
         "[mcp_servers.a]\nurl = \"https://a/mcp\"\n\nenv_http_headers = { X = \"Y\" }\n\n[z]\n";

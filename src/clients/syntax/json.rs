@@ -23,6 +23,44 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     node(text, parsed.value.ok_or(SyntaxError::Empty)?)
 }
 
+/// The comments in a part of a text that begins outside of a string.
+pub(super) fn comments(part: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = part;
+    while let Some(at) = rest.find(['"', '/']) {
+        rest = rest.get(at..).unwrap_or_default();
+        let length = match rest.get(..2) {
+            Some("//") => rest.lines().next().unwrap_or_default().len(),
+            Some("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+            _ if rest.starts_with('"') => {
+                rest = behind_string(rest);
+                continue;
+            }
+            _ => 1,
+        };
+        let comment = rest.get(..length).unwrap_or_default();
+        found.extend((length > 1).then(|| comment.trim_end()));
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    found
+}
+
+/// Returns what follows the string that a text begins with.
+fn behind_string(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                chars.next();
+            }
+            '"' => break,
+            _ => {}
+        }
+    }
+    chars.as_str()
+}
+
 /// What clients read: comments and trailing commas, and nothing else beyond JSON.
 const DIALECT: ParseOptions = ParseOptions {
     allow_comments: true,
