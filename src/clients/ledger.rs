@@ -100,16 +100,32 @@ impl Ledgers {
         }
     }
 
-    /// Waits until no other run writes, and keeps others waiting while the file is open. `None` if another run still
-    /// writes after `tries` looks.
+    /// Waits until no other run reads or writes, and keeps others waiting while the file is open. `None` if another run
+    /// is still at it after `tries` looks.
     ///
     /// # Errors
     /// An error from the system.
     pub(super) fn lock(&self, tries: u32) -> Result<Option<fs::File>, StoreError> {
+        self.lock_by(FlockOperation::NonBlockingLockExclusive, tries)
+    }
+
+    /// The same, but only keeps others from writing.
+    ///
+    /// # Errors
+    /// An error from the system.
+    pub(super) fn lock_for_reading(&self, tries: u32) -> Result<Option<fs::File>, StoreError> {
+        self.lock_by(FlockOperation::NonBlockingLockShared, tries)
+    }
+
+    fn lock_by(
+        &self,
+        operation: FlockOperation,
+        tries: u32,
+    ) -> Result<Option<fs::File>, StoreError> {
         let failed = |error| io_error(self.dir.path(), error);
         let file = fs::File::open(self.dir.path()).map_err(failed)?;
         for _ in 0..tries {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match flock(&file, operation) {
                 Ok(()) => return Ok(Some(file)),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
                 Err(error) => return Err(failed(error.into())),

@@ -139,6 +139,26 @@ impl Planner<'_> {
     /// # Errors
     /// A file that cannot be read or has no servers.
     pub fn plan(&self, path: &Path, task: Task<'_>, choice: &Choice) -> Result<Plan, ClientsError> {
+        let ledgers = Ledgers::find(&self.state_dir)?;
+        // A run writes the ledger, then the file: between the two they do not belong together.
+        let lock = ledgers
+            .as_ref()
+            .map(|ledgers| ledgers.lock_for_reading(TRIES));
+        let _lock = match lock.transpose()? {
+            Some(lock) => Some(lock.ok_or(ClientsError::Busy)?),
+            None => None,
+        };
+        self.plan_locked(path, task, choice, ledgers.as_ref())
+    }
+
+    /// Works out what to change in the file at `path`. The caller holds the lock of the ledgers, if there are any.
+    fn plan_locked(
+        &self,
+        path: &Path,
+        task: Task<'_>,
+        choice: &Choice,
+        ledgers: Option<&Ledgers>,
+    ) -> Result<Plan, ClientsError> {
         let path = std::path::absolute(path).map_err(FileError::Read)?;
         let (client, scope) = owner(&path, self.folders.as_ref());
         let file = ClientFile::read(&path)?;
@@ -152,7 +172,7 @@ impl Planner<'_> {
         if found.is_empty() && !has_a_list(&root, client) {
             return Err(ClientsError::NoServers);
         }
-        let before = match Ledgers::find(&self.state_dir)? {
+        let before = match ledgers {
             Some(ledgers) => ledgers.read(&file.target)?,
             None => Ledger::new(&file.target),
         };
@@ -205,7 +225,7 @@ impl Planner<'_> {
         let _lock = ledgers.lock(TRIES)?.ok_or(ClientsError::Busy)?;
         // INVARIANT: the ledger that is replaced is the one that was read, so no run forgets what another one kept.
         if ledgers.read(&plan.file.target)? != plan.before {
-            let again = self.plan(&plan.path, task, choice)?;
+            let again = self.plan_locked(&plan.path, task, choice, Some(&ledgers))?;
             if !again.is_part_of(plan) {
                 return Err(FileError::Changed.into());
             }
