@@ -196,6 +196,12 @@ impl Assurance {
         Assurance::InboxPassphrase,
     ];
 
+    /// Returns true if a service has checked who decided. Otherwise the approver's name is only what somebody typed.
+    #[must_use]
+    pub fn verifies_approver(self) -> bool {
+        self == Assurance::ChannelAuthenticated
+    }
+
     /// Returns the word used in audit records and in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {

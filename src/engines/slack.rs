@@ -24,7 +24,7 @@ use self::api::{Api, Token};
 use self::clicks::Engine;
 use self::connection::Hub;
 use self::interaction::is_id;
-use super::chat::Carried;
+use super::chat::{self, Carried};
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{PlainHttp, TransportSettings, check_url};
 use super::registry::{BadOptions, EngineOption, Registration};
@@ -354,8 +354,8 @@ impl Courier for SlackCourier {
         self.engine.carried.settle(item, ending);
     }
 
-    fn disregarded(&mut self, _: &str, why: &str) {
-        self.engine.tell_approvers(why);
+    fn disregarded(&mut self, _: &str, approver: Option<&str>, why: &str) {
+        self.engine.tell_approver(approver, &chat::disregarded(why));
     }
 }
 

@@ -24,12 +24,13 @@ use self::bot::{Address, Bot};
 use self::carried::{Carried, Receiving};
 use self::press::Buttons;
 use self::question::Question;
+use super::chat;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{HttpRuntime, PlainHttp, Scrub, TransportSettings, check_url};
 use super::registry::{BadOptions, EngineOption, Registration};
 use super::rows::Rows;
 use crate::approval::item::{Assurance, Item};
-use crate::approval::render::Show;
+use crate::approval::render::{Markup, Show};
 use crate::gate::{EngineId, Failure};
 use crate::sys::secret::Secret;
 
@@ -361,8 +362,8 @@ impl Courier for TelegramCourier {
         self.shared.carried.end(item, outcome);
     }
 
-    fn disregarded(&mut self, item: &str, why: &str) {
-        let note = text::disregarded(why);
+    fn disregarded(&mut self, item: &str, _: Option<&str>, why: &str) {
+        let note = Markup::Telegram.words(&chat::disregarded(why)).into_owned();
         self.shared.carried.note(item, &note);
     }
 }

@@ -7,6 +7,6 @@ mod words;
 
 pub(super) use self::carried::{Carried, Ended, Standing};
 pub(super) use self::words::{
-    ELSEWHERE, NOT_APPROVER, NOT_SHOWN, NOT_THIS, Outcome, has_failed, outcome, too_late,
-    was_in_state,
+    ELSEWHERE, NOT_APPROVER, NOT_SHOWN, NOT_THIS, Outcome, disregarded, has_failed, outcome,
+    too_late, was_in_state,
 };

@@ -19,6 +19,11 @@ pub(in crate::engines) const NOT_THIS: &str =
 pub(in crate::engines) const NOT_SHOWN: &str =
     "Not all of this call was shown here, so it can only be approved in the approval inbox.";
 
+/// Told if a verdict did not count. `why` is a part of a sentence.
+pub(in crate::engines) fn disregarded(why: &str) -> String {
+    format!("An answer to this question does not count: {why}. The question is still waiting.")
+}
+
 /// What became of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engines) struct Outcome<'a> {

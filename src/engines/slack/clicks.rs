@@ -311,9 +311,13 @@ impl Engine {
         }
     }
 
-    /// Tells all approvers something. Which of them clicked is known only to the process that received the click.
-    pub(super) fn tell_approvers(self: &Arc<Self>, text: &str) {
-        for user in self.approvers.iter() {
+    /// Tells an approver something, named as in the records. If it is none of ours, tells all of ours.
+    pub(super) fn tell_approver(self: &Arc<Self>, approver: Option<&str>, text: &str) {
+        let user = approver.and_then(|name| name.strip_prefix("slack:"));
+        let is_ours = |known: &&String| user.is_none_or(|user| user == *known);
+        let told: Vec<&String> = self.approvers.iter().filter(is_ours).collect();
+        let all = || self.approvers.iter().collect();
+        for user in if told.is_empty() { all() } else { told } {
             self.tell(&self.channel, user, text);
         }
     }

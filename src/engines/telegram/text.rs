@@ -192,12 +192,6 @@ pub(super) fn outcome(ending: &Ending, engine: EngineId, who: Option<&User>) -> 
     }
 }
 
-/// Returns what is said about an answer that did not count.
-pub(super) fn disregarded(why: &str) -> String {
-    let why = Markup::Telegram.words(why);
-    format!("An answer to this question does not count: {why}. The question is still waiting.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
