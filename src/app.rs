@@ -433,7 +433,11 @@ impl Starter {
             Target::Command(_) => None,
             Target::Url(target) => {
                 let http_server = http_server(target, config.max_message_size)?;
-                Some(http_server.named(&config.server.name))
+                let http_server = http_server.named(&config.server.name);
+                Some(match purpose {
+                    Purpose::Serve => http_server,
+                    Purpose::Probe => http_server.without_patience(),
+                })
             }
         };
         Ok(Starter {

@@ -14,8 +14,7 @@ pub struct RequiredAssurance {
 }
 
 impl RequiredAssurance {
-    /// Every level that can be required, with its configuration name, lowest first. The levels that no engine reaches
-    /// yet are reserved for future engines.
+    /// Every level that can be required, with its configuration name, lowest first.
     pub const WORDS: [(&'static str, RequiredAssurance); 6] = [
         required("caller-relayed", 0),
         required("shared-secret", 1),
@@ -54,6 +53,7 @@ fn level(assurance: Assurance) -> u8 {
         Assurance::CallerRelayed => 0,
         Assurance::SharedSecret => 1,
         Assurance::InboxTerminal | Assurance::InboxSession => 2,
+        Assurance::ChannelAuthenticated => 3,
         Assurance::InboxPassphrase => 4,
     }
 }
@@ -78,6 +78,10 @@ mod tests {
         ];
         assert_eq!(meets(Assurance::InboxTerminal), inbox);
         assert_eq!(meets(Assurance::InboxSession), inbox);
+        assert_eq!(
+            meets(Assurance::ChannelAuthenticated),
+            [&inbox[..], &["channel-authenticated"]].concat()
+        );
         assert_eq!(
             meets(Assurance::InboxPassphrase).len(),
             RequiredAssurance::WORDS.len()

@@ -179,19 +179,28 @@ pub enum Assurance {
     InboxSession,
     /// Somebody who can write to the inbox's store, through the command line.
     InboxTerminal,
+    /// A named account of a chat service.
+    ChannelAuthenticated,
     /// Somebody who knows the passphrase.
     InboxPassphrase,
 }
 
 impl Assurance {
     /// All levels, weakest first.
-    pub const ALL: [Assurance; 5] = [
+    pub const ALL: [Assurance; 6] = [
         Assurance::CallerRelayed,
         Assurance::SharedSecret,
         Assurance::InboxTerminal,
         Assurance::InboxSession,
+        Assurance::ChannelAuthenticated,
         Assurance::InboxPassphrase,
     ];
+
+    /// Returns true if a service has checked who decided. Otherwise the approver's name is only what somebody typed.
+    #[must_use]
+    pub fn verifies_approver(self) -> bool {
+        self == Assurance::ChannelAuthenticated
+    }
 
     /// Returns the word used in audit records and in the store.
     #[must_use]
@@ -201,6 +210,7 @@ impl Assurance {
             Assurance::SharedSecret => "shared-secret",
             Assurance::InboxSession => "inbox-session",
             Assurance::InboxTerminal => "inbox-terminal",
+            Assurance::ChannelAuthenticated => "channel-authenticated",
             Assurance::InboxPassphrase => "inbox-passphrase",
         }
     }

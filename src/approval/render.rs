@@ -23,6 +23,18 @@ pub struct Message {
     pub is_cut: bool,
 }
 
+/// Returns untrusted text on one line, inert in this markup, shortened beyond `limit` characters.
+#[must_use]
+pub fn in_span(markup: Markup, text: &str, limit: usize) -> String {
+    markup.span(text, limit)
+}
+
+/// Returns text that is visible already, inert inside of this markup's block of code.
+#[must_use]
+pub fn in_block(markup: Markup, text: &str) -> String {
+    markup.block(text).into_owned()
+}
+
 /// What a message says.
 pub(super) struct Facts<'a> {
     /// Which of the call's questions this is, as text.
@@ -296,7 +308,7 @@ impl Body {
             short.value(value, 0, &mut line);
             if line.len() <= INLINE && !short.shortened {
                 let (begin, end) = markup.inline_value();
-                let line = markup.words(&line);
+                let line = markup.inline(&line);
                 let _ = write!(out, "{label}: {begin}{line}{end}{}", markup.line_break());
                 return false;
             }

@@ -288,7 +288,7 @@ impl Run<'_, '_> {
             match self.planner.plan(&file.path, self.task, &self.choice) {
                 Ok(plan) => plans.push(plan),
                 // A client's settings need not list servers.
-                Err(ClientsError::NoServers) if !file.is_named => {
+                Err(ClientsError::NoServers | ClientsError::Empty) if !file.is_named => {
                     print(out, &format!("{}: no servers", self.shown(&file.path)))?;
                 }
                 Err(error) => self.fail(&file.path, &error),
@@ -315,7 +315,7 @@ impl Run<'_, '_> {
             Ok(text) => text,
             Err(error) => {
                 self.failed += 1;
-                tracing::error!("{shown}: it cannot be read: {error}");
+                tracing::error!("{shown}: it cannot be read; change that, then try again: {error}");
                 return Ok(());
             }
         };
@@ -360,7 +360,10 @@ impl Run<'_, '_> {
     }
 
     fn carry_out(&mut self, mut plan: Plan, out: &mut impl Write) -> Result<(), ClientFilesError> {
-        let path = self.shown(&plan.path);
+        let mut path = self.shown(&plan.path);
+        if let Some(target) = plan.target() {
+            path = format!("{path} (a symbolic link to {})", self.shown(target));
+        }
         print(out, &format!("{}: {path}", plan.client.title))?;
         for change in &plan.changes {
             let place = match plan.client.name {
@@ -384,9 +387,13 @@ impl Run<'_, '_> {
             print(out, "  nothing to change")?;
         }
         if self.is_write {
-            if let Err(error) = plan.write(&self.planner.state_dir) {
+            let shown = plan.changes.len();
+            if let Err(error) = self.planner.write(&mut plan, self.task, &self.choice) {
                 self.fail(&plan.path, &error);
                 return Ok(());
+            }
+            if plan.changes.len() < shown {
+                print(out, "  another run of approval-proxy has done the rest")?;
             }
             if plan.is_change() {
                 print(out, &format!("  written: {path}"))?;

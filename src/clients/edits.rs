@@ -12,6 +12,8 @@ pub(super) struct Edits<'t> {
     text: &'t str,
     syntax: Syntax,
     list: Vec<(Range<usize>, String)>,
+    /// Where the entry starts that is being edited.
+    entry: usize,
 }
 
 impl<'t> Edits<'t> {
@@ -20,7 +22,13 @@ impl<'t> Edits<'t> {
             text,
             syntax,
             list: Vec::new(),
+            entry: 0,
         }
+    }
+
+    /// Says which entry is edited next: the one at these bytes.
+    pub(super) fn enter(&mut self, entry: &Range<usize>) {
+        self.entry = entry.start;
     }
 
     /// The language of the text.
@@ -47,7 +55,16 @@ impl<'t> Edits<'t> {
     /// Gives a member another key.
     pub(super) fn rename(&mut self, member: &Member, key: &str) {
         let key = self.syntax.key(key);
-        self.replace(member.key_at.clone(), key);
+        match &member.layout {
+            Layout::Dotted(places) => {
+                for place in places.clone() {
+                    self.replace(place, key.clone());
+                }
+            }
+            Layout::Braces | Layout::Line | Layout::Table => {
+                self.replace(member.key_at.clone(), key);
+            }
+        }
     }
 
     /// Replaces a member by others, each a key with its value as it is to be written.
@@ -62,7 +79,20 @@ impl<'t> Edits<'t> {
             self.insert_lines(member, rest);
             return;
         }
-        self.replace(member.at(), written.join(&separator));
+        let comments = self.comments(member.key_at.end..member.node.at.start);
+        let written = written.join(&separator);
+        self.replace(member.at(), format!("{comments}{written}"));
+    }
+
+    /// Returns the comments in a part of a text with braces, so that they can stand there alone.
+    fn comments(&self, part: Range<usize>) -> String {
+        let newline = self.newline_at(part.start);
+        let comments = self.syntax.comments(self.slice(part)).into_iter();
+        let comments = comments.map(|comment| match comment.starts_with("/*") {
+            true => format!("{comment} "),
+            false => format!("{comment}{newline}"),
+        });
+        comments.collect()
     }
 
     /// Adds members behind one.
@@ -76,6 +106,39 @@ impl<'t> Edits<'t> {
         for one in written {
             self.replace(end..end, format!("{separator}{one}"));
         }
+    }
+
+    /// Adds members behind the last one of a map that gets another key.
+    pub(super) fn append_to_renamed(&mut self, map: &Member, key: &str, new: &[(&str, String)]) {
+        let Some(last) = map.node.members().last() else {
+            return;
+        };
+        let Some(place) = self.last_place(map) else {
+            return self.insert_after(last, new);
+        };
+        // The new lines begin as the last one, but with the new key.
+        let end = line_end(self.text, last.at().end);
+        let start = line_start(self.text, last.key_at.start);
+        let beginning = [
+            self.newline_at(start),
+            self.slice(start..place.start),
+            &self.syntax.key(key),
+            self.slice(place.end..last.key_at.start),
+        ];
+        let beginning = beginning.concat();
+        for one in self.written(last, new) {
+            self.replace(end..end, format!("{beginning}{one}"));
+        }
+    }
+
+    /// Returns where the key of a map stands in front of that of its last member.
+    fn last_place(&self, map: &Member) -> Option<Range<usize>> {
+        let last = map.node.members().last()?;
+        let Layout::Dotted(places) = &map.layout else {
+            return None;
+        };
+        let mut before = places.iter().filter(|place| place.end <= last.key_at.start);
+        before.next_back().cloned()
     }
 
     fn insert_lines(&mut self, member: &Member, written: &[String]) {
@@ -110,9 +173,9 @@ impl<'t> Edits<'t> {
         match member.layout {
             Layout::Braces => format!(",{}", self.gap(start)),
             // Behind a dotted key stands another one with the same beginning.
-            Layout::Line | Layout::Table => {
+            Layout::Line | Layout::Table | Layout::Dotted(_) => {
                 let line = line_start(self.text, start);
-                format!("{}{}", self.newline(), self.slice(line..start))
+                format!("{}{}", self.newline_at(start), self.slice(line..start))
             }
         }
     }
@@ -126,7 +189,7 @@ impl<'t> Edits<'t> {
             true => {
                 let from = gap.rfind('\n').unwrap_or_default();
                 let indent = gap.get(from + 1..).unwrap_or_default();
-                format!("{}{indent}", self.newline())
+                format!("{}{indent}", self.newline_at(rest.len()))
             }
             // A comment stands in front of it.
             false if rest.ends_with("*/") => " ".to_owned(),
@@ -146,8 +209,14 @@ impl<'t> Edits<'t> {
         }
     }
 
-    fn newline(&self) -> &'static str {
-        match self.text.contains("\r\n") {
+    /// Returns the line break at the end of the line that contains the byte `at`; of the last line, that of the file.
+    fn newline_at(&self, at: usize) -> &'static str {
+        let rest = self.slice(line_end(self.text, at)..self.text.len());
+        let is_windows = match rest.is_empty() {
+            true => self.text.contains("\r\n"),
+            false => rest.starts_with('\r'),
+        };
+        match is_windows {
             true => "\r\n",
             false => "\n",
         }
@@ -181,6 +250,21 @@ impl<'t> Edits<'t> {
         self.replace(start..start, new);
     }
 
+    /// Removes all elements of a list, and writes `with` for it unless there are comments in it.
+    pub(super) fn clear(&mut self, list: &Node, with: &str) {
+        let elements = list.elements().unwrap_or_default();
+        let (Some(first), Some(last)) = (elements.first(), elements.last()) else {
+            return;
+        };
+        let before = self.slice(list.at.start + 1..first.at.start);
+        let behind = self.slice(last.at.end..list.at.end.saturating_sub(1));
+        let is_blank = |c: char| c.is_whitespace() || c == ',';
+        match before.chars().chain(behind.chars()).all(is_blank) {
+            true => self.replace(list.at.clone(), with),
+            false => self.remove_first(elements, elements.len()),
+        }
+    }
+
     /// Removes the first `count` elements of a list.
     pub(super) fn remove_first(&mut self, elements: &[Node], count: usize) {
         let (Some(first), Some(last)) = (elements.first(), elements.get(count.saturating_sub(1)))
@@ -205,16 +289,38 @@ impl<'t> Edits<'t> {
                 continue;
             }
             match member.layout {
-                Layout::Line | Layout::Table => self.remove_lines(member),
+                Layout::Line | Layout::Table | Layout::Dotted(_) => self.remove_lines(member),
                 Layout::Braces => self.remove_in_braces(member, kept),
             }
         }
     }
 
     fn remove_lines(&mut self, member: &Member) {
+        if let Layout::Dotted(_) = member.layout {
+            // Other keys may stand between its lines.
+            let members = member.node.members().iter();
+            return members.for_each(|member| self.remove_lines(member));
+        }
         let at = member.at();
         let start = line_start(self.text, at.start);
         let end = line_end(self.text, at.end);
+        let comments = self.syntax.comments(self.slice(start..end));
+        if !comments.is_empty() {
+            let line = self.slice(start..end);
+            let indent = line.len() - line.trim_start().len();
+            let separator = format!(
+                "{}{}",
+                self.newline_at(start),
+                self.slice(start..start + indent)
+            );
+            self.replace(start + indent..end, comments.join(&separator));
+            return;
+        }
+        if start <= self.entry {
+            // The line break behind it, so that nothing in front of the entry changes.
+            let end = end + self.newline_at(start).len();
+            return self.replace(start..end.min(self.text.len()), "");
+        }
         // The line break in front of it, so that nothing behind the entry changes.
         let before = self.slice(0..start);
         let before = before.strip_suffix('\n').unwrap_or(before);
@@ -224,29 +330,39 @@ impl<'t> Edits<'t> {
 
     fn remove_in_braces(&mut self, member: &Member, kept: Option<&Member>) {
         let at = member.at();
+        let comments = self.comments(at.clone());
         let Some(comma) = self.comma(at.end) else {
             // The last one: the comma in front of it goes.
             let comma = kept.and_then(|kept| self.comma(kept.at().end));
             let blank = self.slice(0..at.start).trim_end().len();
             match comma {
-                Some(comma) if comma + 1 == blank => self.replace(comma..at.end, ""),
+                Some(comma) if comma + 1 == blank && comments.is_empty() => {
+                    self.replace(comma..at.end, "");
+                }
                 Some(comma) => {
                     self.replace(comma..comma + 1, "");
-                    self.replace(at, "");
+                    self.replace(at, comments);
                 }
-                None => self.replace(at, ""),
+                None => self.replace(at, comments),
             }
             return;
         };
+        if !comments.is_empty() {
+            self.replace(comma..comma + 1, "");
+            return self.replace(at, comments);
+        }
         let start = line_start(self.text, at.start);
         let is_alone = self.slice(start..at.start).trim().is_empty();
         let rest = self.slice(comma + 1..self.text.len());
-        let blanks = rest.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
-        let ends_line = rest
-            .get(blanks..)
-            .is_some_and(|rest| rest.starts_with('\n'));
-        match is_alone && ends_line && comma == at.end {
-            true => self.replace(start..comma + 2 + blanks, ""),
+        let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        let behind = rest.get(blanks..).unwrap_or_default();
+        let line_break = match () {
+            () if behind.starts_with("\r\n") => 2,
+            () if behind.starts_with('\n') => 1,
+            () => 0,
+        };
+        match is_alone && line_break > 0 && comma == at.end {
+            true => self.replace(start..comma + 1 + blanks + line_break, ""),
             false if comma == at.end => self.replace(at.start..comma + 1 + blanks, ""),
             false => {
                 self.replace(comma..comma + 1, "");
@@ -272,18 +388,36 @@ impl<'t> Edits<'t> {
         }
     }
 
-    /// Returns the text with all edits. Of overlapping edits, the first counts.
-    pub(super) fn apply(mut self) -> String {
+    /// Returns the text with all edits. Of overlapping edits, only the first counts.
+    pub(super) fn apply(&mut self) -> String {
         self.list.sort_by_key(|(at, _)| (at.start, at.end));
+        let mut done = 0;
+        self.list.retain(|(at, _)| {
+            let counts = at.start >= done;
+            done = done.max(at.end);
+            counts
+        });
         let mut out = String::with_capacity(self.text.len() + 256);
         let mut done = 0;
         for (at, with) in &self.list {
             out.push_str(self.slice(done..at.start));
             out.push_str(with);
-            done = done.max(at.end);
+            done = at.end;
         }
         out.push_str(self.slice(done..self.text.len()));
         out
+    }
+
+    /// Returns how long a part of the text is now that the edits are applied. No edit crosses its ends.
+    pub(super) fn new_length(&self, part: &Range<usize>) -> usize {
+        let inside = self
+            .list
+            .iter()
+            .filter(|(at, _)| part.start <= at.start && at.end <= part.end);
+        let (removed, added) = inside.fold((0, 0), |(removed, added), (at, with)| {
+            (removed + at.len(), added + with.len())
+        });
+        (part.len() + added).saturating_sub(removed)
     }
 
     fn slice(&self, at: Range<usize>) -> &'t str {

@@ -22,17 +22,25 @@ pub(super) struct ClientFile {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// There is none.
-    #[error("there is no such file")]
+    #[error("there is no such file; check its path")]
     Missing,
+    /// It is a symbolic link to a file that does not exist.
+    #[error(
+        "it is a symbolic link to a file that does not exist; create that file, or remove the link"
+    )]
+    Dangling,
+    /// It is a folder, a pipe or the like.
+    #[error("it is {0}; name a file")]
+    NotAFile(&'static str),
     /// The system refuses to read it.
-    #[error("it cannot be read")]
+    #[error("it cannot be read; change that, then try again")]
     Read(#[source] io::Error),
     /// It is longer than any client writes.
-    #[error("it is larger than {} MiB", MOST >> 20)]
+    #[error("it is larger than {} MiB, which no client writes; name another file", MOST >> 20)]
     TooLarge,
     /// It is not a text.
-    #[error("it is not UTF-8; save it as UTF-8")]
-    NotUtf8,
+    #[error("it is not UTF-8 from line {0} on; save it as UTF-8, then try again")]
+    NotUtf8(usize),
     /// Its mode, its folder or its file system forbid it.
     #[error("{0}; allow writing, then try again")]
     ReadOnly(&'static str),
@@ -43,7 +51,7 @@ pub enum FileError {
     #[error("another program has changed it just now, so nothing was written; try again")]
     Changed,
     /// The system refuses to write.
-    #[error("it cannot be written")]
+    #[error("it cannot be written; change that, then try again")]
     Write(#[source] io::Error),
 }
 
@@ -60,14 +68,17 @@ impl ClientFile {
         let target = path.canonicalize().map_err(|error| {
             let missing = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
             match missing.contains(&error.kind()) {
+                true if path.is_symlink() => FileError::Dangling,
                 true => FileError::Missing,
                 false => FileError::Read(error),
             }
         })?;
         let metadata = fs::metadata(&target).map_err(FileError::Read)?;
+        if metadata.is_dir() {
+            return Err(FileError::NotAFile("a folder"));
+        }
         if !metadata.is_file() {
-            let kind = io::ErrorKind::IsADirectory;
-            return Err(FileError::Read(kind.into()));
+            return Err(FileError::NotAFile("not a regular file"));
         }
         let bytes = read_all(&target)?;
         Ok(ClientFile {
@@ -87,7 +98,10 @@ impl ClientFile {
     /// # Errors
     /// Text that is not UTF-8.
     pub(super) fn text(&self) -> Result<&str, FileError> {
-        let text = std::str::from_utf8(&self.bytes).map_err(|_| FileError::NotUtf8)?;
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| {
+            let valid = self.bytes.get(..error.valid_up_to()).unwrap_or_default();
+            FileError::NotUtf8(memchr::memchr_iter(b'\n', valid).count() + 1)
+        })?;
         Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
     }
 

@@ -2,12 +2,13 @@
 //!
 //! `server` says what an entry is; `plan` decides which entries to edit.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::client::Form;
 use super::edits::Edits;
 use super::server::{HEADER_KEYS, Kind, Server, URL_KEYS, UrlOf, Words};
-use super::syntax::{Member, Node};
+use super::syntax::{Member, Node, Value};
 use crate::config::{UrlType, Word as _, names_sse};
 
 /// What to write in front of a server.
@@ -92,6 +93,11 @@ impl Guard<'_> {
         let syntax = edits.syntax();
         let mut words = self.options(server.name());
         let mut variables = Variables::default();
+        // What other headers and the login come from is set by somebody else.
+        for (_, variable) in by_name(entry) {
+            variables.0.push(variable.to_owned());
+        }
+        variables.0.extend(bearer_of(entry).map(str::to_owned));
         let mut made = Vec::new();
         let text = url.node.text().unwrap_or_default();
         if may_be_secret(text) {
@@ -105,8 +111,8 @@ impl Guard<'_> {
             words.extend(["--url-type".to_owned(), kind.word().to_owned()]);
         }
         let mut forwarded = Vec::new();
-        let headers = HEADER_KEYS.iter().find_map(|key| entry.get(key));
-        let headers = headers.filter(|member| !member.node.members().is_empty());
+        let mut headers = HEADER_KEYS.iter().filter_map(|key| entry.get(key));
+        let headers = headers.find(|member| !member.node.members().is_empty());
         for header in headers.iter().flat_map(|member| member.node.members()) {
             let variable = variables.name(&format!("MCP_HEADER_{}", as_variable(&header.key)));
             words.extend([
@@ -115,20 +121,11 @@ impl Guard<'_> {
             ]);
             edits.rename(header, &variable);
         }
-        if let Some(by_name) = entry.get("env_http_headers") {
-            for header in by_name.node.members() {
-                let variable = header.node.text().unwrap_or_default().to_owned();
-                words.extend([
-                    "--header-env".to_owned(),
-                    format!("{}={variable}", header.key),
-                ]);
-                forwarded.push(variable);
-            }
+        for (header, variable) in by_name(entry) {
+            words.extend(["--header-env".to_owned(), format!("{header}={variable}")]);
+            forwarded.push(variable.to_owned());
         }
-        let bearer = entry
-            .get("bearer_token_env_var")
-            .and_then(|member| member.node.text());
-        if let Some(variable) = bearer {
+        if let Some(variable) = bearer_of(entry) {
             words.extend(["--bearer-env".to_owned(), variable.to_owned()]);
             forwarded.push(variable.to_owned());
         }
@@ -146,17 +143,18 @@ impl Guard<'_> {
             ],
         };
         if !forwarded.is_empty() {
+            forwarded.sort();
             forwarded.dedup();
             new.push(("env_vars", edits.list(&literals(&forwarded))));
         }
         match headers {
             Some(member) => {
                 edits.rename(member, form.env);
-                if let [(variable, value)] = made.as_slice()
-                    && let Some(last) = member.node.members().last()
-                {
-                    edits.insert_after(last, &[(variable, value.clone())]);
-                }
+                let made = made
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.clone()));
+                let made: Vec<_> = made.collect();
+                edits.append_to_renamed(member, form.env, &made);
             }
             None => {
                 for (variable, value) in &made {
@@ -176,9 +174,7 @@ impl Guard<'_> {
             headers.is_some_and(|headers| headers.key == member.key) || member.key == url.key
         };
         edits.remove(entry.members(), |member| {
-            !is_kept(member)
-                && (form.remote_only.contains(&member.key.as_str())
-                    || REMOTE_KEYS.contains(&member.key.as_str()))
+            !is_kept(member) && is_taken(&member.key, form)
         });
     }
 
@@ -230,12 +226,32 @@ impl Guard<'_> {
     }
 }
 
+/// The headers of an entry of Codex whose values are those of variables, each with its variable.
+fn by_name(entry: &Node) -> impl Iterator<Item = (&str, &str)> {
+    let headers = entry.get("env_http_headers").into_iter();
+    let headers = headers.flat_map(|member| member.node.members());
+    headers.filter_map(|header| Some((header.key.as_str(), header.node.text()?)))
+}
+
+/// The variable of Codex that holds the token.
+fn bearer_of(entry: &Node) -> Option<&str> {
+    entry.get("bearer_token_env_var")?.node.text()
+}
+
+/// An entry from before it was guarded.
+#[derive(Debug)]
+pub(super) struct Original<'o> {
+    /// A text that contains it.
+    pub(super) text: Cow<'o, str>,
+    pub(super) entry: Node,
+}
+
 /// Takes us away from an entry that we guard. `original` is the entry from before, if it is known: it says what the
 /// client called its keys.
 pub(super) fn unwrap(
     server: &Server<'_>,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let Kind::Guarded(words) = &server.kind else {
@@ -278,7 +294,7 @@ fn unwrap_command(
     server: &Server<'_>,
     words: &Words<'_>,
     at: usize,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let Some(program) = words.args.get(at + 1) else {
@@ -292,11 +308,23 @@ fn unwrap_command(
     }
     let raw = edits.raw(program).to_owned();
     edits.replace(words.program.at.clone(), raw);
-    let had_args = original.is_some_and(|original| original.get("args").is_some());
-    match words.args.len() > at + 2 || had_args {
-        true => edits.remove_first(words.args, at + 2),
+    let original_args = original.and_then(|original| {
+        let entry = &original.entry;
+        let inner = entry.get("command").map(|command| &command.node);
+        let mut places = [Some(entry), inner].into_iter().flatten();
+        places.find_map(|place| place.get("args"))
+    });
+    match (words.args.len() > at + 2, original_args, words.list) {
+        (true, ..) => edits.remove_first(words.args, at + 2),
+        (false, Some(args), Some(list)) => {
+            let empty = match args.node.value == Value::Null {
+                true => "null",
+                false => "[]",
+            };
+            edits.clear(&list.node, empty);
+        }
         // We wrote the list.
-        false => {
+        (false, ..) => {
             let entry = &server.member.node;
             let members = match entry.get("args") {
                 Some(_) => entry.members(),
@@ -316,7 +344,7 @@ fn unwrap_url(
     options: &Options<'_>,
     url: &str,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let literal = edits.syntax().literal(url);
@@ -334,7 +362,7 @@ fn unwrap_url_literal(
     literal: String,
     url_variable: Option<&str>,
     form: &Form,
-    original: Option<&Node>,
+    original: Option<&Original<'_>>,
     edits: &mut Edits<'_>,
 ) -> Edited {
     let entry = &server.member.node;
@@ -347,7 +375,9 @@ fn unwrap_url_literal(
     };
     let had = |keys: &[&'static str]| {
         let original = original?;
-        keys.iter().copied().find(|key| original.get(key).is_some())
+        keys.iter()
+            .copied()
+            .find(|key| original.entry.get(key).is_some())
     };
     let is_sse = match options.url_type {
         Some(kind) => kind == UrlType::Sse.word(),
@@ -386,10 +416,12 @@ fn unwrap_url_literal(
             || Some(member.key.as_str()) == url_variable
     };
     let mut removes_env = false;
+    let mut renames_env = false;
     if let Some(env) = env {
         if env.node.members().iter().all(is_ours) {
             removes_env = ours.is_empty();
-            if !removes_env {
+            renames_env = !removes_env;
+            if renames_env {
                 edits.rename(env, headers_key);
                 for (header, member) in &ours {
                     edits.rename(member, header);
@@ -412,30 +444,61 @@ fn unwrap_url_literal(
             edits.remove(env.node.members(), is_ours);
         }
     }
-    let kind = original.and_then(|original| {
-        let word = |key| Some((key, original.get(key)?.node.text()?));
-        word("type").or_else(|| word("transport"))
-    });
-    let kind = kind.map(|(_, word)| word);
     let usual = match form.remote.kind {
         Some("remote") => "remote",
         _ if is_sse => "sse",
         usual => usual.unwrap_or("http"),
     };
-    let named = ["type", "transport"].iter().find_map(|key| entry.get(key));
-    match (named, form.remote.kind) {
-        (Some(member), _) => edits.replace_by_text(&member.node, kind.unwrap_or(usual)),
-        (None, Some(_)) if original.is_none() => new.push(("type", syntax.literal(usual))),
-        (None, Some(_) | None) => {}
+    let kinds = ["type", "transport"];
+    for member in kinds.iter().filter_map(|key| entry.get(key)) {
+        let word = original.and_then(|original| original.entry.get(&member.key)?.node.text());
+        edits.replace_by_text(&member.node, word.unwrap_or(usual));
     }
-    edits.replace_member(words.command, &new);
+    let is_named = kinds.iter().any(|key| entry.get(key).is_some());
+    if original.is_none() && !is_named && form.remote.kind.is_some() {
+        new.push(("type", syntax.literal(usual)));
+    }
     let forwards = options.bearer.is_some() || !by_name.is_empty();
-    edits.remove(entry.members(), |member| {
+    let goes = |member: &Member| {
         member.key == "args"
             || member.key == "env_vars" && forwards
             || removes_env && env.is_some_and(|env| env.key == member.key)
+            || member.key == words.command.key
+    };
+    if let Some(original) = original.filter(|original| has_url(original, url)) {
+        let taken = original.entry.members().iter().filter(|member| {
+            let key = member.key.as_str();
+            let stays = |member: &Member| {
+                let is_env = env.is_some_and(|env| env.key == member.key);
+                !(goes(member) || renames_env && is_env)
+            };
+            let is_there = entry.get(key).is_some_and(stays)
+                || new.iter().any(|(new, _)| *new == key)
+                || key == headers_key && !ours.is_empty();
+            !is_there && is_taken(key, form)
+        });
+        let taken = taken.map(|member| {
+            let value = syntax.in_one_line(&original.text, &member.node);
+            (member.key.as_str(), value)
+        });
+        new.extend(taken.collect::<Vec<_>>());
+    }
+    edits.replace_member(words.command, &new);
+    edits.remove(entry.members(), |member| {
+        goes(member) && member.key != words.command.key
     });
     Edited::Yes
+}
+
+/// Returns true if an entry is that of the server at `url`: what a guard took from it belongs to that server.
+fn has_url(original: &Original<'_>, url: &str) -> bool {
+    let urls = URL_KEYS.iter().filter_map(|key| original.entry.get(key));
+    urls.into_iter().any(|known| known.node.text() == Some(url))
+}
+
+/// Returns true if a remote entry loses this key when it is guarded.
+fn is_taken(key: &str, form: &Form) -> bool {
+    form.remote_only.contains(&key) || REMOTE_KEYS.contains(&key)
 }
 
 fn env_of(entry: &Node) -> Option<&Member> {
@@ -547,7 +610,10 @@ fn may_be_secret(url: &str) -> bool {
     let parsed = reqwest::Url::parse(url.trim());
     has_variable
         || parsed.is_ok_and(|url| {
-            url.query().is_some() || !url.username().is_empty() || url.password().is_some()
+            url.query().is_some()
+                || url.fragment().is_some()
+                || !url.username().is_empty()
+                || url.password().is_some()
         })
 }
 

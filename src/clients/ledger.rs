@@ -3,9 +3,11 @@
 //! `plan` decides what is kept and what is forgotten.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::state_dir::{StateDir, StoreError, io_error};
@@ -22,6 +24,9 @@ pub(super) struct Ledger {
     v: u32,
     /// The path of the file without symbolic links.
     pub(super) file: String,
+    /// The path by which it was named at last. It tells more about whose file it is, and in which language.
+    #[serde(default)]
+    pub(super) named: String,
     pub(super) entries: Vec<Record>,
 }
 
@@ -37,6 +42,10 @@ pub(super) struct Record {
     pub(super) wrapped: Vec<String>,
 }
 
+/// How long to wait between two looks at the lock.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often to look: for about ten seconds. A run holds the lock for milliseconds.
+pub(super) const TRIES: u32 = 500;
 const VERSION: u32 = 1;
 const FOLDER: &str = "wrap";
 /// The longest ledger that we read.
@@ -47,6 +56,7 @@ impl Ledger {
         Ledger {
             v: VERSION,
             file: target.to_string_lossy().into_owned(),
+            named: String::new(),
             entries: Vec::new(),
         }
     }
@@ -90,12 +100,38 @@ impl Ledgers {
         }
     }
 
-    /// Waits until no other run writes, and keeps others waiting while the file is open.
-    pub(super) fn lock(&self) -> Result<fs::File, StoreError> {
+    /// Waits until no other run reads or writes, and keeps others waiting while the file is open. `None` if another run
+    /// is still at it after `tries` looks.
+    ///
+    /// # Errors
+    /// An error from the system.
+    pub(super) fn lock(&self, tries: u32) -> Result<Option<fs::File>, StoreError> {
+        self.lock_by(FlockOperation::NonBlockingLockExclusive, tries)
+    }
+
+    /// The same, but only keeps others from writing.
+    ///
+    /// # Errors
+    /// An error from the system.
+    pub(super) fn lock_for_reading(&self, tries: u32) -> Result<Option<fs::File>, StoreError> {
+        self.lock_by(FlockOperation::NonBlockingLockShared, tries)
+    }
+
+    fn lock_by(
+        &self,
+        operation: FlockOperation,
+        tries: u32,
+    ) -> Result<Option<fs::File>, StoreError> {
         let failed = |error| io_error(self.dir.path(), error);
         let file = fs::File::open(self.dir.path()).map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(file)
+        for _ in 0..tries {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Some(file)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Ok(None)
     }
 
     /// Returns what is known about the file at `target`. A damaged ledger is no ledger: entries are then unwrapped by
@@ -110,8 +146,8 @@ impl Ledgers {
         Ok(ledger.unwrap_or_else(|| Ledger::new(target)))
     }
 
-    /// Returns the files that have a ledger.
-    pub(super) fn files(&self) -> Vec<String> {
+    /// Returns the files that have a ledger, by the names that they were given, as long as these lead there.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.dir.path())
             .into_iter()
             .flatten()
@@ -122,9 +158,11 @@ impl Ledgers {
                 .dir
                 .read(name.strip_suffix(".json").map(|_| &*name)?, MOST);
             let ledger: Ledger = serde_json::from_slice(&bytes.ok()??).ok()?;
-            Some(ledger.file)
+            let (file, named) = (PathBuf::from(ledger.file), PathBuf::from(ledger.named));
+            let is_same = named.canonicalize().is_ok_and(|target| target == file);
+            Some(if is_same { named } else { file })
         });
-        let mut files: Vec<String> = ledgers.collect();
+        let mut files: Vec<PathBuf> = ledgers.collect();
         files.sort();
         files
     }

@@ -45,7 +45,7 @@ struct Hidden {
 
 impl Hidden {
     fn member(&mut self, member: &Member, in_secrets: bool) {
-        if member.layout != Layout::Table {
+        if !matches!(member.layout, Layout::Table | Layout::Dotted(_)) {
             self.places.push((member.key_at.clone(), None));
         }
         let holds_secrets = SECRETS.contains(&member.key.as_str());
@@ -57,7 +57,7 @@ impl Hidden {
     fn node(&mut self, node: &Node, is_secret: bool, in_secrets: bool) {
         match &node.value {
             Value::Text(text) => self.text(node, text, is_secret),
-            Value::Other if is_secret => self.hide(node, REDACTED),
+            Value::Other if is_secret || in_secrets => self.hide(node, REDACTED),
             Value::Map(members) => {
                 for member in members {
                     self.member(member, in_secrets);
@@ -127,26 +127,27 @@ fn is_variable(text: &str) -> bool {
     inner.is_some_and(|inner| !inner.contains(['{', '}']) && !inner.contains(":-"))
 }
 
-/// Returns a URL without user name, password and query.
+/// Returns a URL without user name, password, query and fragment.
 fn without_credentials(text: &str) -> String {
-    let is_web = text.starts_with("http://") || text.starts_with("https://");
-    match reqwest::Url::parse(text).ok().filter(|_| is_web) {
-        Some(mut url) => {
-            let is_named = !url.username().is_empty() || url.password().is_some();
-            if !is_named && url.query().is_none() {
-                return text.to_owned();
-            }
-            if is_named {
-                let _ = url.set_password(None);
-                let _ = url.set_username("redacted");
-            }
-            if url.query().is_some() {
-                url.set_query(Some("redacted"));
-            }
-            url.to_string()
-        }
-        None => text.to_owned(),
+    let is_web = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https" | "ws" | "wss");
+    let Some(mut url) = reqwest::Url::parse(text.trim()).ok().filter(is_web) else {
+        return text.to_owned();
+    };
+    let is_named = !url.username().is_empty() || url.password().is_some();
+    if !is_named && url.query().is_none() && url.fragment().is_none() {
+        return text.to_owned();
     }
+    if is_named {
+        let _ = url.set_password(None);
+        let _ = url.set_username("redacted");
+    }
+    if url.query().is_some() {
+        url.set_query(Some("redacted"));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some("redacted"));
+    }
+    url.to_string()
 }
 
 /// As in the audit log.
@@ -189,6 +190,8 @@ mod tests {
             r#"{"s": {"args": ["-e", "API_KEY=hunter2"]}}"#,
             r#"{"s": {"url": "https://a/?key=hunter2"}}"#,
             r#"{"s": {"url": "https://u:hunter2@a/"}}"#,
+            r#"{"s": {"url": "HTTPS://a/#hunter2"}}"#,
+            r#"{"s": {"url": " wss://a/?key=hunter2"}}"#,
             r#"{"s": {"api_key": "hunter2"}}"#,
             "{\"s\": { // \"password\": \"hunter2\"\n}}",
         ] {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::client::{Client, Folders};
 use super::edits::Edits;
 use super::file::{ClientFile, FileError};
-use super::guard::{Edited, Guard, unwrap, uses_login_of_client};
-use super::ledger::{Ledger, Ledgers, Record};
+use super::guard::{Edited, Guard, Original, unwrap, uses_login_of_client};
+use super::ledger::{Ledger, Ledgers, Record, TRIES};
 use super::mask::masked;
 use super::registry::{Scope, owner};
-use super::server::{Kind, Server, has_a_list, servers, syntax_of};
+use super::server::{Kind, Server, has_a_list, is_guarded_at, servers, syntax_of};
 use super::syntax::{Node, Syntax, SyntaxError};
 use crate::sys::state_dir::StoreError;
 
@@ -58,19 +58,28 @@ pub enum ClientsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Its text.
-    #[error("it is {0}; correct it, then try again")]
+    #[error("{0}")]
     Syntax(String),
+    /// There is nothing in it, as in a file that a client has just created.
+    #[error("it is empty; add servers to it in the client first")]
+    Empty,
     /// It lists no servers.
     #[error(
-        "it lists no MCP servers; expected `mcpServers`, `servers` or the key of a known client"
+        "it lists no MCP servers under `mcpServers`, `servers` or the key of a known client; add them first, or name \
+         another file"
     )]
     NoServers,
     /// We must not change it.
-    #[error("it is {0}; nothing was changed")]
+    #[error("it is {0}; change its servers where they come from")]
     Kept(&'static str),
     /// Our own folder.
-    #[error("the copies of changed files cannot be kept")]
+    #[error("it was not changed, because no copy of it can be kept")]
     State(#[from] StoreError),
+    /// Another run keeps the lock.
+    #[error(
+        "another run of approval-proxy has been changing files of clients for 10 s; end it, then try again"
+    )]
+    Busy,
     /// A bug, or a form of file that we did not think of.
     #[error("the entry of `{0}` cannot be edited without changing something else; edit it by hand")]
     NotEditable(String),
@@ -130,6 +139,26 @@ impl Planner<'_> {
     /// # Errors
     /// A file that cannot be read or has no servers.
     pub fn plan(&self, path: &Path, task: Task<'_>, choice: &Choice) -> Result<Plan, ClientsError> {
+        let ledgers = Ledgers::find(&self.state_dir)?;
+        // A run writes the ledger, then the file: between the two they do not belong together.
+        let lock = ledgers
+            .as_ref()
+            .map(|ledgers| ledgers.lock_for_reading(TRIES));
+        let _lock = match lock.transpose()? {
+            Some(lock) => Some(lock.ok_or(ClientsError::Busy)?),
+            None => None,
+        };
+        self.plan_locked(path, task, choice, ledgers.as_ref())
+    }
+
+    /// Works out what to change in the file at `path`. The caller holds the lock of the ledgers, if there are any.
+    fn plan_locked(
+        &self,
+        path: &Path,
+        task: Task<'_>,
+        choice: &Choice,
+        ledgers: Option<&Ledgers>,
+    ) -> Result<Plan, ClientsError> {
         let path = std::path::absolute(path).map_err(FileError::Read)?;
         let (client, scope) = owner(&path, self.folders.as_ref());
         let file = ClientFile::read(&path)?;
@@ -143,10 +172,12 @@ impl Planner<'_> {
         if found.is_empty() && !has_a_list(&root, client) {
             return Err(ClientsError::NoServers);
         }
-        let before = match Ledgers::find(&self.state_dir)? {
+        let before = match ledgers {
             Some(ledgers) => ledgers.read(&file.target)?,
             None => Ledger::new(&file.target),
         };
+        let mut after = before.clone();
+        after.named = path.to_string_lossy().into_owned();
         let names = found
             .iter()
             .map(|server| server.name().to_owned())
@@ -160,7 +191,7 @@ impl Planner<'_> {
             left: Vec::new(),
             logins: Vec::new(),
             text: None,
-            after: before.clone(),
+            after,
             before,
             is_unwrap: matches!(task, Task::Unwrap),
             file,
@@ -172,9 +203,45 @@ impl Planner<'_> {
         plan.work_out(syntax, &root, &chosen, task, self)?;
         Ok(plan)
     }
+
+    /// Writes a plan of this task and choice. If another run has changed the same file since, works the plan out again,
+    /// and writes it if it changes nothing that was not shown.
+    ///
+    /// # Errors
+    /// The file has changed, or cannot be written. It is as it was.
+    pub fn write(
+        &self,
+        plan: &mut Plan,
+        task: Task<'_>,
+        choice: &Choice,
+    ) -> Result<(), ClientsError> {
+        if !plan.is_change() && !plan.may_forget() {
+            return Ok(());
+        }
+        if plan.is_change() {
+            plan.file.check_writable()?;
+        }
+        let ledgers = Ledgers::open(&self.state_dir)?;
+        let _lock = ledgers.lock(TRIES)?.ok_or(ClientsError::Busy)?;
+        // INVARIANT: the ledger that is replaced is the one that was read, so no run forgets what another one kept.
+        if ledgers.read(&plan.file.target)? != plan.before {
+            let again = self.plan_locked(&plan.path, task, choice, Some(&ledgers))?;
+            if !again.is_part_of(plan) {
+                return Err(FileError::Changed.into());
+            }
+            *plan = again;
+        }
+        plan.write(&ledgers)
+    }
 }
 
 impl Plan {
+    /// Returns the file that changes if the path is a symbolic link.
+    #[must_use]
+    pub fn target(&self) -> Option<&Path> {
+        self.path.is_symlink().then_some(&self.file.target)
+    }
+
     /// Returns true if there is something to write.
     #[must_use]
     pub fn is_change(&self) -> bool {
@@ -199,6 +266,7 @@ impl Plan {
                 self.leave(server, why.to_owned());
                 continue;
             }
+            edits.enter(&server.member.node.at);
             let (done, note) = match task {
                 Task::Wrap(mode) => {
                     let program = match self.scope {
@@ -221,7 +289,7 @@ impl Plan {
         }
         if !edited.is_empty() {
             let new = edits.apply();
-            self.compare(syntax, &text, &new, &edited)?;
+            self.compare(&edits, &text, &new, &edited)?;
             self.text = Some(new);
         }
         Ok(())
@@ -249,21 +317,23 @@ impl Plan {
         if !matches!(server.kind, Kind::Guarded(_)) {
             return (unwrap(server, self.client.form, None, edits), None);
         }
-        let start = entry.at.start;
-        let current = text.get(start..).unwrap_or_default();
-        // In TOML, blank lines that stood in the entry may stand behind it now.
-        let is_current = |wrapped: &&String| {
-            current.starts_with(wrapped.as_str()) && start + wrapped.len() >= entry.at.end
+        // In TOML, blank lines and comments that stood in the entry may stand in front of it or behind it now.
+        let place = |wrapped: &String| {
+            let is_around =
+                |at: &usize| *at <= entry.at.start && *at + wrapped.len() >= entry.at.end;
+            let mut found = text.match_indices(wrapped.as_str()).map(|(at, _)| at);
+            let at = found.find(is_around)?;
+            Some(at..at + wrapped.len())
         };
         if let Some(record) = record
-            && let Some(wrapped) = record.wrapped.iter().find(is_current)
+            && let Some(place) = record.wrapped.iter().find_map(place)
         {
-            edits.replace(start..start + wrapped.len(), record.original.as_str());
+            edits.replace(place, record.original.as_str());
             return (Edited::Yes, None);
         }
         let note = match record {
             Some(_) => {
-                "it was edited since it was guarded: unwrapped by its structure, the edits stay"
+                "it was edited since it was guarded, or its client wrote it anew: unwrapped by its structure, the edits stay"
             }
             None => "the ledger does not know its original text: unwrapped by its structure",
         };
@@ -275,11 +345,12 @@ impl Plan {
     /// Checks the new text, and notes what changes.
     fn compare(
         &mut self,
-        syntax: Syntax,
+        edits: &Edits<'_>,
         old: &str,
         new: &str,
         edited: &[(&Server<'_>, Option<&'static str>)],
     ) -> Result<(), ClientsError> {
+        let syntax = edits.syntax();
         let first = edited.first().map_or("", |(server, _)| server.name());
         let broken = |name: &str| ClientsError::NotEditable(name.to_owned());
         let root = syntax.parse(new).map_err(|_| broken(first))?;
@@ -288,6 +359,8 @@ impl Plan {
         if names != self.names {
             return Err(broken(first));
         }
+        // All edits are inside entries, so what is between them is as long as before.
+        let (mut done, mut done_now) = (0, 0);
         for (server, note) in edited {
             let name = server.name();
             let now = found.iter().find(|now| now.path == server.path);
@@ -295,23 +368,17 @@ impl Plan {
             if matches!(now.kind, Kind::Guarded(_)) == self.is_unwrap {
                 return Err(broken(name));
             }
-            let was = &server.member.node.at;
-            // All edits are inside entries, so what follows an entry is as long as before.
-            let next = edited
-                .iter()
-                .find(|(next, _)| next.member.node.at.start >= was.end);
-            let (follows, end) = match next {
-                Some((next, _)) => {
-                    let then = found.iter().find(|then| then.path == next.path);
-                    let then = then.map_or(new.len(), |then| then.member.node.at.start);
-                    (next.member.node.at.start - was.end, then)
-                }
-                None => (old.len() - was.end, new.len()),
-            };
-            let is = now.member.node.at.start..end.saturating_sub(follows);
-            let was = old.get(was.clone()).unwrap_or_default().to_owned();
-            let is = new.get(is).ok_or_else(|| broken(name))?.to_owned();
-            self.remember(server, was, is);
+            if self.is_unwrap {
+                self.after.forget(&server.path);
+            } else {
+                let was = &server.member.node.at;
+                let start = done_now + was.start.saturating_sub(done);
+                let end = start + edits.new_length(was);
+                (done, done_now) = (was.end, end);
+                let was = old.get(was.clone()).ok_or_else(|| broken(name))?;
+                let is = new.get(start..end).ok_or_else(|| broken(name))?;
+                self.remember(server, was.to_owned(), is.to_owned());
+            }
             self.changes.push(Change {
                 name: name.to_owned(),
                 path: server.path.clone(),
@@ -324,9 +391,6 @@ impl Plan {
     }
 
     fn remember(&mut self, server: &Server<'_>, was: String, is: String) {
-        if self.is_unwrap {
-            return self.after.forget(&server.path);
-        }
         let known = self.before.entry(&server.path).cloned();
         let record = match (known, &server.kind) {
             // Somebody else wrote this guard; there is no original.
@@ -344,23 +408,34 @@ impl Plan {
         self.after.put(record);
     }
 
-    /// Writes the plan: first the ledger and the copy, then the file.
-    ///
-    /// # Errors
-    /// The file has changed, or cannot be written. It is as it was.
-    pub fn write(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
-        let Some(text) = &self.text else {
-            return self.forget_stale(state_dir);
+    /// Returns true if each change is one of another plan.
+    fn is_part_of(&self, shown: &Plan) -> bool {
+        let was_shown = |change: &Change| {
+            let mut all = shown.changes.iter();
+            let same = all.find(|one| one.path == change.path);
+            same.is_some_and(|one| (&one.before, &one.after) == (&change.before, &change.after))
         };
-        self.file.check_writable()?;
-        let ledgers = Ledgers::open(state_dir)?;
-        let _lock = ledgers.lock()?;
+        self.file.target == shown.file.target && self.changes.iter().all(was_shown)
+    }
+
+    /// Returns true if the ledger may know entries that are not guarded any more.
+    fn may_forget(&self) -> bool {
+        self.is_unwrap && !self.before.entries.is_empty()
+    }
+
+    /// Writes the plan: first the ledger and the copy, then the file. The caller holds the lock.
+    fn write(&mut self, ledgers: &Ledgers) -> Result<(), ClientsError> {
         let target = &self.file.target.clone();
         if self.is_unwrap {
-            self.file.replace(text)?;
+            if let Some(text) = &self.text {
+                self.file.replace(text)?;
+            }
             self.drop_stale();
             return Ok(ledgers.write(target, &self.after, None)?);
         }
+        let Some(text) = &self.text else {
+            return Ok(());
+        };
         let is_first = self.before.entries.is_empty();
         let backup = is_first.then(|| self.file.bytes());
         ledgers.write(target, &self.after, backup)?;
@@ -372,17 +447,6 @@ impl Plan {
         Ok(())
     }
 
-    /// Forgets what is known about a file in which nothing is guarded.
-    fn forget_stale(&mut self, state_dir: &Path) -> Result<(), ClientsError> {
-        if !self.is_unwrap || self.before.entries.is_empty() {
-            return Ok(());
-        }
-        let ledgers = Ledgers::open(state_dir)?;
-        let _lock = ledgers.lock()?;
-        self.drop_stale();
-        Ok(ledgers.write(&self.file.target, &self.after, None)?)
-    }
-
     /// Forgets entries that are not guarded any more: the client has removed or replaced them.
     fn drop_stale(&mut self) {
         let text = match &self.text {
@@ -391,28 +455,51 @@ impl Plan {
         };
         let syntax = syntax_of(&self.path).unwrap_or(Syntax::Json);
         let Ok(root) = syntax.parse(text) else { return };
-        let found = servers(&root, self.client);
-        let is_guarded = |path: &[String]| {
-            let server = found.iter().find(|server| server.path == path);
-            server.is_some_and(|server| matches!(server.kind, Kind::Guarded(_)))
-        };
-        self.after.entries.retain(|record| is_guarded(&record.path));
+        // Another client may list servers of its own in the same file.
+        let is_guarded = |record: &Record| is_guarded_at(&root, &record.path);
+        self.after.entries.retain(is_guarded);
     }
 }
 
 pub(super) fn parse(syntax: Syntax, text: &str) -> Result<Node, ClientsError> {
-    syntax
-        .parse(text)
-        .map_err(|error: SyntaxError| ClientsError::Syntax(error.to_string()))
+    syntax.parse(text).map_err(|error| match error {
+        SyntaxError::Empty => ClientsError::Empty,
+        SyntaxError::Invalid { .. } | SyntaxError::Twice { .. } => {
+            ClientsError::Syntax(error.to_string())
+        }
+    })
 }
 
 /// Returns the entry from before, if its text can be read without the file around it.
-fn original(record: &Record, syntax: Syntax) -> Option<Node> {
+fn original(record: &Record, syntax: Syntax) -> Option<Original<'_>> {
+    let text = record.original.as_str();
     match syntax {
-        Syntax::Json => syntax.parse(&record.original).ok(),
+        Syntax::Json => {
+            let entry = syntax.parse(text).ok()?;
+            Some(Original {
+                text: text.into(),
+                entry,
+            })
+        }
         Syntax::Toml => {
-            let root = syntax.parse(&record.original).ok()?;
-            root.at_path(&record.path).cloned()
+            // In the lines of a table all keys that lead to it may be written, or the last ones. An inline table has none.
+            let root = syntax.parse(text).ok();
+            let written = (0..record.path.len())
+                .filter_map(|from| record.path.get(from..))
+                .find_map(|path| root.as_ref()?.at_path(path).cloned());
+            if let Some(entry) = written {
+                return Some(Original {
+                    text: text.into(),
+                    entry,
+                });
+            }
+            let text = format!("entry = {text}");
+            let root = syntax.parse(&text).ok()?;
+            let entry = root.get("entry")?.node.clone();
+            Some(Original {
+                text: text.into(),
+                entry,
+            })
         }
     }
 }

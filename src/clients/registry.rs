@@ -98,9 +98,11 @@ pub(super) fn owner(path: &Path, folders: Option<&Folders<'_>>) -> (&'static Cli
         .flat_map(|client| client.project_files.iter().map(move |end| (*end, client)))
         .collect();
     endings.sort_by_key(|(end, _)| std::cmp::Reverse(end.split('/').count()));
-    let ending = endings.into_iter().find(|(end, _)| path.ends_with(end));
+    let ending = |path: &Path| endings.iter().find(|(end, _)| path.ends_with(end));
+    // A link may have another name than the file of the project that it leads to.
+    let ending = ending(path).or_else(|| ending(target.as_ref().ok()?));
     match ending {
-        Some((_, client)) => (client, Scope::Project),
+        Some((_, client)) => (*client, Scope::Project),
         None => (&UNKNOWN, Scope::Other),
     }
 }

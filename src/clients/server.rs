@@ -2,11 +2,12 @@
 //!
 //! It changes nothing; `guard` does.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use super::client::{Client, Form, Place};
+use super::client::{COMMON, Client, Form, Place};
 use super::syntax::{Member, Node, Syntax, Value};
-use crate::config::{UrlType, names_sse};
+use crate::config::{UrlType, names_sse, shown};
 
 /// A server in a file.
 #[derive(Debug, Clone)]
@@ -99,6 +100,15 @@ pub(super) fn servers<'n>(root: &'n Node, client: &Client) -> Vec<Server<'n>> {
     found
 }
 
+/// Returns true if the entry at these keys is guarded, whichever client lists it.
+pub(super) fn is_guarded_at(root: &Node, path: &[String]) -> bool {
+    let Some((name, above)) = path.split_last() else {
+        return false;
+    };
+    let member = root.at_path(above).and_then(|node| node.get(name));
+    member.is_some_and(|member| matches!(kind(member, &COMMON), Kind::Guarded(_)))
+}
+
 /// Returns true if the file has a list of servers, even an empty one.
 pub(super) fn has_a_list(root: &Node, client: &Client) -> bool {
     fn reaches(node: &Node, place: &[&str]) -> bool {
@@ -156,17 +166,17 @@ fn collect<'n>(
 }
 
 fn kind<'n>(member: &'n Member, form: &Form) -> Kind<'n> {
-    judge(member, form).unwrap_or_else(|why| Kind::Kept(why.to_owned()))
+    judge(member, form).unwrap_or_else(|why| Kind::Kept(why.into_owned()))
 }
 
-fn judge<'n>(member: &'n Member, form: &Form) -> Result<Kind<'n>, &'static str> {
+fn judge<'n>(member: &'n Member, form: &Form) -> Result<Kind<'n>, Cow<'static, str>> {
     let entry = &member.node;
     if !entry.is_map() {
-        return Err("unknown form: it is not an object");
+        return Err("unknown form: it is not an object".into());
     }
     let text = |key: &str| entry.get(key).and_then(|member| member.node.text());
     if text("source").is_some_and(|source| source != "custom") {
-        return Err("an extension of the client starts it; the entry has no command");
+        return Err("an extension of the client starts it; the entry has no command".into());
     }
     let url = URL_KEYS.iter().filter_map(|key| entry.get(key));
     let is_given = |member: &&Member| match &member.node.value {
@@ -177,11 +187,11 @@ fn judge<'n>(member: &'n Member, form: &Form) -> Result<Kind<'n>, &'static str> 
     let url: Vec<&Member> = url.filter(is_given).collect();
     let command = entry.get("command").filter(is_given);
     match (command, url.as_slice()) {
-        (Some(command), []) => stdio(entry, command),
+        (Some(command), []) => Ok(stdio(entry, command)?),
         (None, [url]) => remote(entry, url, form),
-        (None, []) => Err("unknown form: it has neither a command nor a URL"),
-        (Some(_), [_, ..]) => Err("unknown form: it has both a command and a URL"),
-        (None, [_, ..]) => Err("unknown form: it has several URLs"),
+        (None, []) => Err("unknown form: it has neither a command nor a URL".into()),
+        (Some(_), [_, ..]) => Err("unknown form: it has both a command and a URL".into()),
+        (None, [_, ..]) => Err("unknown form: it has several URLs".into()),
     }
 }
 
@@ -235,13 +245,20 @@ fn stdio<'n>(entry: &'n Node, command: &'n Member) -> Result<Kind<'n>, &'static 
     })
 }
 
-fn remote<'n>(entry: &'n Node, url: &'n Member, form: &Form) -> Result<Kind<'n>, &'static str> {
+fn remote<'n>(
+    entry: &'n Node,
+    url: &'n Member,
+    form: &Form,
+) -> Result<Kind<'n>, Cow<'static, str>> {
     let Some(text) = url.node.text() else {
-        return Err("unknown form: its URL is not a text");
+        return Err("unknown form: its URL is not a text".into());
     };
+    if !is_web(text) {
+        return Err("its URL does not begin with `http://` or `https://` and a host, and we can ask no other".into());
+    }
     if form.inimitable.iter().any(|key| entry.get(key).is_some()) {
         return Err(
-            "the client makes its headers or its login itself, which only the client can do",
+            "the client makes its headers or its login itself, which only the client can do".into(),
         );
     }
     // Forms of settings also write the keys of the other kind, with an empty value.
@@ -253,19 +270,9 @@ fn remote<'n>(entry: &'n Node, url: &'n Member, form: &Form) -> Result<Kind<'n>,
     };
     let has = |key: &&str| entry.get(key).is_some_and(|member| !is_empty(&member.node));
     if ["env", "environment", "args", "env_vars"].iter().any(has) {
-        return Err("unknown form: it has a URL, and keys of a command");
+        return Err("unknown form: it has a URL, and keys of a command".into());
     }
-    let headers = HEADER_KEYS.iter().filter_map(|key| entry.get(key));
-    for member in headers {
-        let are_texts = member
-            .node
-            .members()
-            .iter()
-            .all(|header| header.node.text().is_some());
-        if member.node.value != Value::Null && (!member.node.is_map() || !are_texts) {
-            return Err("unknown form: its headers are not texts");
-        }
-    }
+    check_headers(entry)?;
     let word = |key: &str| entry.get(key).and_then(|member| member.node.text());
     let word = word("type")
         .or_else(|| word("transport"))
@@ -287,6 +294,100 @@ fn remote<'n>(entry: &'n Node, url: &'n Member, form: &Form) -> Result<Kind<'n>,
         member: url,
         url_type: (is_sse != names_sse(text)).then_some(kind),
     }))
+}
+
+/// Returns true for a URL that we can ask, as far as it can be known before the client expands its variables.
+fn is_web(url: &str) -> bool {
+    let url = url.trim();
+    if let Some(variable) = url.find(['$', '{']) {
+        let scheme = url
+            .get(..variable)
+            .and_then(|before| before.split_once("://"));
+        let is_known = |scheme: &str| {
+            ["http", "https"]
+                .iter()
+                .any(|web| scheme.eq_ignore_ascii_case(web))
+        };
+        return variable == 0 || scheme.is_some_and(|(scheme, _)| is_known(scheme));
+    }
+    let has_scheme = |scheme: &str| {
+        let start = url.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    (has_scheme("http://") || has_scheme("https://"))
+        && reqwest::Url::parse(url).is_ok_and(|url| url.has_host())
+}
+
+/// Checks that we can send the headers of a remote entry: otherwise it would not start any more.
+fn check_headers(entry: &Node) -> Result<(), Cow<'static, str>> {
+    let mut names: Vec<&str> = Vec::new();
+    let lists = HEADER_KEYS.iter().filter_map(|key| entry.get(key));
+    let lists: Vec<&Member> = lists
+        .filter(|member| member.node.value != Value::Null)
+        .collect();
+    let is_full = |member: &&&Member| !member.node.members().is_empty();
+    if lists.iter().filter(is_full).count() > 1 {
+        return Err("unknown form: it has headers in several places".into());
+    }
+    for member in lists {
+        let are_texts = |header: &Member| header.node.text().is_some();
+        if !member.node.is_map() || !member.node.members().iter().all(are_texts) {
+            return Err("unknown form: its headers are not texts".into());
+        }
+        for header in member.node.members() {
+            let (name, value) = (shown(&header.key), header.node.text().unwrap_or_default());
+            let value = value.trim_matches([' ', '\t', '\r', '\n']);
+            if value.is_empty() {
+                return Err(
+                    format!("the header `{name}` is empty, and we do not send empty ones").into(),
+                );
+            }
+            if reqwest::header::HeaderValue::try_from(value).is_err() {
+                return Err(format!(
+                    "the value of the header `{name}` has characters that a header cannot contain"
+                )
+                .into());
+            }
+            names.push(&header.key);
+        }
+    }
+    let is_variable = |node: &Node| {
+        let name = node.text().unwrap_or_default();
+        !name.trim().is_empty() && !name.contains(['=', '\0'])
+    };
+    if let Some(by_name) = entry.get("env_http_headers") {
+        let mut headers = by_name.node.members().iter();
+        if !by_name.node.is_map() || !headers.all(|header| is_variable(&header.node)) {
+            return Err(
+                "unknown form: `env_http_headers` does not name a variable for each header".into(),
+            );
+        }
+        names.extend(
+            by_name
+                .node
+                .members()
+                .iter()
+                .map(|header| header.key.as_str()),
+        );
+    }
+    if let Some(bearer) = entry.get("bearer_token_env_var") {
+        if !is_variable(&bearer.node) {
+            return Err(
+                "unknown form: `bearer_token_env_var` is not the name of a variable".into(),
+            );
+        }
+        names.push("Authorization");
+    }
+    for (index, name) in names.iter().enumerate() {
+        if reqwest::header::HeaderName::try_from(*name).is_err() {
+            return Err(format!("`{}` is not the name of a header", shown(name)).into());
+        }
+        let before = names.get(..index).unwrap_or_default();
+        if before.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(format!("the header `{}` stands in it twice", shown(name)).into());
+        }
+    }
+    Ok(())
 }
 
 /// Returns true for our own program.

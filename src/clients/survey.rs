@@ -1,5 +1,6 @@
 //! Which clients are on this machine, with their files and servers.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::client::{Client, Folders};
@@ -70,17 +71,24 @@ impl ServerKind {
     }
 }
 
-/// Returns the user's files of a client that exist.
+/// Returns the user's files of a client that exist, even if they cannot be read.
 #[must_use]
 pub fn user_files(client: &Client, folders: &Folders<'_>) -> Vec<PathBuf> {
     let files = (client.user_files)(folders);
     let mut found: Vec<PathBuf> = Vec::new();
     let mut targets = Vec::new();
     for file in files {
-        // Two names of one file count once.
-        let Ok(target) = file.canonicalize() else {
+        let is_missing = file.symlink_metadata().is_err_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        });
+        if is_missing {
             continue;
-        };
+        }
+        // Two names of one file count once.
+        let target = file.canonicalize().unwrap_or_else(|_| file.clone());
         if !targets.contains(&target) {
             targets.push(target);
             found.push(file);
@@ -94,11 +102,10 @@ pub fn user_files(client: &Client, folders: &Folders<'_>) -> Vec<PathBuf> {
 pub fn with_ledger(state_dir: &Path, folders: Option<&Folders<'_>>) -> Vec<PathBuf> {
     let ledgers = Ledgers::find(state_dir).ok().flatten();
     let files = ledgers.map(|ledgers| ledgers.files()).unwrap_or_default();
-    let files = files.into_iter().map(PathBuf::from);
     let is_wanted = |path: &PathBuf| {
         path.exists() && !matches!(owner(path, folders).1, Scope::Project | Scope::Kept(_))
     };
-    files.filter(is_wanted).collect()
+    files.into_iter().filter(is_wanted).collect()
 }
 
 /// Looks at the files of all clients: the user's, those that we never change, and those of the project in `folder`.
@@ -129,7 +136,9 @@ pub fn survey(
                 all.push((path, scope));
             }
         }
-        for (path, scope) in all.into_iter().filter(|(path, _)| path.exists()) {
+        let exists = |path: &Path| path.symlink_metadata().is_ok();
+        let is_found = |(path, scope): &(PathBuf, Scope)| *scope == Scope::User || exists(path);
+        for (path, scope) in all.into_iter().filter(is_found) {
             let servers = look(&path, client, scope, folders, state_dir);
             // Most plugins have no servers.
             let is_empty = servers.as_ref().map_or(true, Vec::is_empty);
@@ -156,7 +165,10 @@ fn look(
     let file = ClientFile::read(path)?;
     let syntax = syntax_of(path).unwrap_or(Syntax::Json);
     let text = file.text()?;
-    let root = parse(syntax, text)?;
+    let root = match parse(syntax, text) {
+        Err(ClientsError::Empty) => return Ok(Vec::new()),
+        parsed => parsed?,
+    };
     let listed = listed(&root, client, scope);
     let describe = |server| {
         let launch = Launch::of(server, client, folders);

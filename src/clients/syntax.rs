@@ -47,30 +47,41 @@ pub(super) struct Member {
 }
 
 /// How a member is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Layout {
     /// Between commas, in braces.
     Braces,
     /// On lines of its own, `key = value`.
     Line,
-    /// As a table with a header of its own, `[key]`, or only as the beginning of other keys.
+    /// As a table with a header of its own, `[key]`, or only as the beginning of other headers.
     Table,
+    /// As the beginning of the keys of its members, `key.member = value`. Holds all places of the key.
+    Dotted(Vec<Range<usize>>),
 }
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SyntaxError {
-    #[error("not {language}: {what}, line {line}, column {column}")]
+    #[error(
+        "it is not {language}: {what}, line {line}, column {column}; correct it, then try again"
+    )]
     Invalid {
         language: &'static str,
         what: String,
         line: usize,
         column: usize,
     },
-    #[error("there is nothing in it")]
+    #[error("it is empty")]
     Empty,
-    #[error("the key `{0}` stands twice in one object; remove one of them")]
-    Twice(String),
+    #[error(
+        "the key `{key}` stands twice in one object, the second time in line {line}, column {column}; remove one of them, \
+         then try again"
+    )]
+    Twice {
+        key: String,
+        line: usize,
+        column: usize,
+    },
 }
 
 impl Syntax {
@@ -99,6 +110,32 @@ impl Syntax {
         match self {
             Syntax::Toml if !key.is_empty() && key.chars().all(is_bare) => key.to_owned(),
             Syntax::Json | Syntax::Toml => self.literal(key),
+        }
+    }
+
+    /// Writes a value of a text, so that it can stand behind a key of another text.
+    pub(super) fn in_one_line(self, text: &str, node: &Node) -> String {
+        match (self, &node.value) {
+            // A table is several lines.
+            (Syntax::Toml, Value::Map(members)) => {
+                let members = members.iter().map(|member| {
+                    let value = self.in_one_line(text, &member.node);
+                    format!("{}{}{value}", self.key(&member.key), self.assignment())
+                });
+                match members.len() {
+                    0 => "{}".to_owned(),
+                    _ => format!("{{ {} }}", members.collect::<Vec<_>>().join(", ")),
+                }
+            }
+            _ => text.get(node.at.clone()).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The comments in a part of a text that begins outside of a string.
+    pub(super) fn comments(self, part: &str) -> Vec<&str> {
+        match self {
+            Syntax::Json => json::comments(part),
+            Syntax::Toml => toml::comments(part),
         }
     }
 
@@ -158,20 +195,28 @@ impl Member {
     pub(super) fn at(&self) -> Range<usize> {
         match self.layout {
             Layout::Braces | Layout::Line => self.key_at.start..self.node.at.end,
-            Layout::Table => self.node.at.clone(),
+            Layout::Table | Layout::Dotted(_) => self.node.at.clone(),
         }
     }
 }
 
 /// Refuses a map with a key that stands twice: clients would read the one or the other.
-fn require_unique(members: &[Member]) -> Result<(), SyntaxError> {
-    let mut keys: Vec<&str> = members.iter().map(|member| member.key.as_str()).collect();
-    keys.sort_unstable();
-    let twice = keys.windows(2).find(|pair| pair.first() == pair.last());
-    match twice.and_then(<[&str]>::first) {
-        Some(key) => Err(SyntaxError::Twice((*key).to_owned())),
-        None => Ok(()),
-    }
+fn require_unique(text: &str, members: &[Member]) -> Result<(), SyntaxError> {
+    let mut sorted: Vec<&Member> = members.iter().collect();
+    sorted.sort_by_key(|member| (&member.key, member.key_at.start));
+    let same = |pair: &&[&Member]| match pair {
+        [one, other] => one.key == other.key,
+        _ => false,
+    };
+    let Some([_, second]) = sorted.windows(2).find(same) else {
+        return Ok(());
+    };
+    let (line, column) = position(text, second.key_at.start);
+    Err(SyntaxError::Twice {
+        key: crate::config::shown(&second.key),
+        line,
+        column,
+    })
 }
 
 /// Returns the start of the line that contains the byte `at`.

@@ -2,6 +2,12 @@
 //!
 //! `WRITE_DOCS=1` writes the files `after`.
 
+mod links;
+mod races;
+mod remote;
+mod rewritten;
+mod toml;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,17 +43,28 @@ impl Home {
     }
 
     fn plan(&self, task: Task<'_>) -> Result<Plan, ClientsError> {
-        let planner = Planner {
+        self.plan_for(&self.file, task, &Choice::default())
+    }
+
+    fn plan_for(&self, file: &Path, task: Task<'_>, choice: &Choice) -> Result<Plan, ClientsError> {
+        self.planner().plan(file, task, choice)
+    }
+
+    fn planner(&self) -> Planner<'_> {
+        Planner {
             folders: Folders::of(&self.environment),
             state_dir: self.state_dir.clone(),
             program: PROGRAM.to_owned(),
-        };
-        planner.plan(&self.file, task, &Choice::default())
+        }
     }
 
     fn run(&self, task: Task<'_>) -> Plan {
-        let mut plan = self.plan(task).unwrap();
-        plan.write(&self.state_dir).unwrap();
+        self.run_for(&self.file, task, &Choice::default())
+    }
+
+    fn run_for(&self, file: &Path, task: Task<'_>, choice: &Choice) -> Plan {
+        let mut plan = self.plan_for(file, task, choice).unwrap();
+        self.planner().write(&mut plan, task, choice).unwrap();
         plan
     }
 
@@ -243,6 +260,47 @@ fn a_url_that_does_not_show_its_protocol_gets_it_as_an_option() {
 }
 
 #[test]
+fn comments_in_what_an_entry_loses_stay() {
+    for entry in [
+        "\"url\" /* 1 */ : // 2\n \"https://a/mcp\" /* 3 */, \"oauth\": { /* 4 */ \"x\": \"// no\" // 5\n } // 6\n",
+        "\"oauth\": { // 1\n \"x\\\"/* no */\": 1 }, // 2\n \"url\": // 3\n \"https://a/mcp\",\n \"headers\": { /* 4 */ }, // 5\n",
+        "\"oauth\": /* 1 */ { }, \"url\": \"https://a/mcp\",\n \"args\": [ // 2\n ] /* 3 */",
+    ] {
+        let before = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
+        let home = Home::with(&cursor::CLIENT, before.as_bytes());
+        home.run(Task::Wrap(None));
+        let after = home.text();
+        let comments = syntax::Syntax::Json.comments(&before);
+        assert!(comments.len() > 2, "{comments:?}");
+        let mut kept = syntax::Syntax::Json.comments(&after);
+        kept.sort_by_key(|comment| comments.iter().position(|one| one == comment));
+        assert_eq!(kept, comments, "{after}");
+        assert!(!after.contains("oauth"), "{after}");
+        home.run(Task::Unwrap);
+        assert_eq!(home.text(), before);
+    }
+}
+
+#[test]
+fn line_ends_of_windows_stay_whole_where_a_key_goes() {
+    for entry in [
+        "\"oauth\": {},\r\n\"url\": \"https://a/mcp\"",
+        "\r\n\"oauth\": {}, \r\n\"url\": \"https://a/mcp\"\r\n",
+        "\"url\": \"https://a/mcp\", \"oauth\": {}, \r\n\"x\": 1,\r\n",
+        "\"url\": \"https://a/mcp\",\r\n\"oauth\": {} // c\r\n",
+    ] {
+        let before = format!("{{\"mcpServers\": {{\"a\": {{{entry}}}}}}}");
+        let home = Home::with(&cursor::CLIENT, before.as_bytes());
+        home.run(Task::Wrap(None));
+        let after = home.text();
+        assert!(
+            !after.replace("\r\n", "").contains(['\r', '\n']),
+            "{after:?}"
+        );
+    }
+}
+
+#[test]
 fn blank_lines_in_front_of_a_removed_line_come_back() {
     let before =
         "[mcp_servers.a]\nurl = \"https://a/mcp\"\n\nenv_http_headers = { X = \"Y\" }\n\n[z]\n";
@@ -279,7 +337,9 @@ fn a_file_that_changes_after_it_was_planned_is_left_as_it_is() {
     );
     let mut plan = home.plan(Task::Wrap(None)).unwrap();
     fs::write(&home.file, "{\"mcpServers\": {}}").unwrap();
-    let error = plan.write(&home.state_dir).unwrap_err();
+    let task = Task::Wrap(None);
+    let error = home.planner().write(&mut plan, task, &Choice::default());
+    let error = error.unwrap_err();
     assert!(matches!(error, ClientsError::File(FileError::Changed)));
     assert_eq!(home.text(), "{\"mcpServers\": {}}");
     assert_eq!(home.kept(), [""; 0].map(PathBuf::from));
@@ -321,7 +381,7 @@ fn copies_and_ledgers_are_private() {
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
     }
     let files = Ledgers::open(&home.state_dir).unwrap().files();
-    assert_eq!(files, [home.file.to_str().unwrap()]);
+    assert_eq!(files, std::slice::from_ref(&home.file));
 }
 
 #[test]

@@ -32,10 +32,10 @@ pub trait Courier: Send {
     /// never carried.
     fn withdraw(&mut self, item: &str, ending: &Ending);
 
-    /// Tells people that a verdict about an item did not count, and that the item still waits. `why` is a sentence for
-    /// them.
-    fn disregarded(&mut self, item: &str, why: &str) {
-        let _ = (item, why);
+    /// Tells people that a verdict about an item did not count, and that the item still waits. `approver` is who gave it,
+    /// by its own account; `why` says why, as a part of a sentence.
+    fn disregarded(&mut self, item: &str, approver: Option<&str>, why: &str) {
+        let _ = (item, approver, why);
     }
 }
 

@@ -4,6 +4,7 @@
 //! is one file here and one line in `registry`.
 
 mod callback;
+mod chat;
 mod command;
 mod courier;
 mod disclosure;
@@ -14,7 +15,9 @@ pub mod inbox;
 pub mod registry;
 mod request;
 mod rows;
+mod slack;
 mod standard_webhooks;
+mod telegram;
 mod webhook;
 
 pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::courier::CourierSettings;
 use super::http::TransportSettings;
-use super::{command, webhook};
+use super::{command, slack, telegram, webhook};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -50,13 +50,15 @@ pub struct EngineOption {
 pub struct BadOptions(pub String);
 
 /// Every engine outside of the client.
-static ENGINES: [Registration; 3] = [
+static ENGINES: [Registration; 5] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
         options: &[],
         settings: no_options,
     },
+    slack::REGISTRATION,
+    telegram::REGISTRATION,
     webhook::REGISTRATION,
     command::REGISTRATION,
 ];
@@ -86,6 +88,8 @@ pub fn reach(engine: EngineId, is_signed: bool) -> Assurance {
 pub fn stored_assurance(claimed: Assurance, is_signed: bool) -> Assurance {
     match claimed {
         _ if is_signed => claimed,
+        // A row does not prove that a chat service vouched for anybody.
+        Assurance::ChannelAuthenticated => Assurance::InboxTerminal,
         // A row does not prove whether it came from the page or the terminal; both are the same level.
         Assurance::InboxPassphrase | Assurance::InboxSession => Assurance::InboxSession,
         Assurance::InboxTerminal => Assurance::InboxTerminal,
@@ -160,7 +164,9 @@ mod tests {
     #[test]
     fn a_row_that_is_not_signed_is_worth_no_more_than_what_anybody_could_write() {
         for claimed in Assurance::ALL {
-            assert_ne!(stored_assurance(claimed, false), Assurance::InboxPassphrase);
+            let without = stored_assurance(claimed, false);
+            assert_ne!(without, Assurance::InboxPassphrase);
+            assert_ne!(without, Assurance::ChannelAuthenticated);
             assert_eq!(stored_assurance(claimed, true), claimed);
         }
         assert_eq!(reach(EngineId::INBOX, true), Assurance::InboxPassphrase);

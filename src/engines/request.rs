@@ -91,6 +91,7 @@ pub(super) fn to_json(
     let invalid = <serde_json::Error as serde::de::Error>::custom::<&str>;
     let look = Card {
         markup: Markup::Plain,
+        can_deny: true,
         max: MAX_MESSAGE,
         call,
         cut_notice: CUT,

@@ -263,14 +263,18 @@ impl Shared {
 
 impl Elected {
     /// Waits until a process that signs wants the connection. Then close it and drop this.
-    pub async fn preempted(&self) {
-        if self.rows.signs() {
-            return std::future::pending().await;
-        }
-        loop {
-            sleep(TRY_EVERY).await;
-            if self.rows.is_held(&self.signers).await {
-                return;
+    pub fn preempted(&self) -> impl Future<Output = ()> + Send + use<> {
+        // Not with `self`: a lease cannot be shared between threads.
+        let (rows, signers) = (self.rows.clone(), self.signers.clone());
+        async move {
+            if rows.signs() {
+                return std::future::pending().await;
+            }
+            loop {
+                sleep(TRY_EVERY).await;
+                if rows.is_held(&signers).await {
+                    return;
+                }
             }
         }
     }

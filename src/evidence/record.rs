@@ -159,7 +159,7 @@ pub struct Decided<'a> {
     pub engine: Option<&'a str>,
     /// How certain it is that a person decided.
     pub assurance: Option<Assurance>,
-    /// The approver's own name for themselves. It is not verified, and the record says so.
+    /// Who decided. The record says whether anybody has checked the name.
     pub approver: Option<&'a str>,
     /// The key that signed the verdict, if it was signed.
     pub inbox_key: Option<&'a str>,
@@ -268,7 +268,8 @@ impl Line {
             word("assurance", assurance.as_str(), &mut body);
         }
         if let Some(name) = record.approver {
-            write_approver(name, &record.origin.redaction, &mut body);
+            let is_verified = record.assurance.is_some_and(Assurance::verifies_approver);
+            write_approver(name, is_verified, &record.origin.redaction, &mut body);
         }
         if let Some(key) = record.inbox_key {
             word("inbox_key", key, &mut body);
@@ -285,7 +286,7 @@ impl Line {
     }
 
     /// Writes a record that is not a decision: `event` and the members that describe it. It never has a `tool`. An
-    /// `approver` is marked as not verified.
+    /// `approver` is marked as verified only if the `assurance` says that a service has checked the name.
     #[must_use]
     pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
         Line::event_about(time, origin, event, None, members)
@@ -306,13 +307,18 @@ impl Line {
             body.push_str(r#","request_id":"#);
             write_id(id, &mut body);
         }
+        let verified = |assurance: &Assurance| assurance.verifies_approver();
+        let verified = Assurance::ALL.into_iter().filter(verified);
+        let is_verified = verified
+            .map(Assurance::as_str)
+            .any(|assurance| members.contains(&("assurance", assurance)));
         for (key, value) in members {
             if IDS.contains(key) {
                 text(key, value, &mut body);
                 continue;
             }
             if *key == APPROVER {
-                write_approver(value, &origin.redaction, &mut body);
+                write_approver(value, is_verified, &origin.redaction, &mut body);
                 continue;
             }
             member(key, &mut body);
@@ -372,12 +378,12 @@ const IDS: [&str; 3] = ["call", "item", "inbox_key"];
 /// The member that names the approver.
 const APPROVER: &str = "approver";
 
-/// Appends the approver's name, and that it is not verified.
-fn write_approver(name: &str, redaction: &Redaction, out: &mut String) {
+/// Appends the approver's name, and whether a service has checked it.
+fn write_approver(name: &str, is_verified: bool, redaction: &Redaction, out: &mut String) {
     member(APPROVER, out);
     redaction.write_text(name, out);
     member("approver_verified", out);
-    out.push_str("false");
+    out.push_str(if is_verified { "true" } else { "false" });
 }
 
 /// Appends a member. The key is ours and needs no escaping.
@@ -490,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approvers_name_is_always_marked_as_not_verified() {
+    fn an_approvers_name_is_verified_only_by_a_service() {
         let args = Value::Null;
         let record = Decided {
             assurance: Some(Assurance::InboxPassphrase),
@@ -510,6 +516,20 @@ mod tests {
         Line::event(&TIME, &ORIGIN, "parked_verdict", &members).write(1, &mut out);
         let end = r#""item":"0a","approver":"Ann","approver_verified":false,"choice":"deny"}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
+        let record = Decided {
+            assurance: Some(Assurance::ChannelAuthenticated),
+            approver: Some("slack:U024BE7LH"),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
+        let members = [
+            ("assurance", "channel-authenticated"),
+            ("approver", "slack:U024BE7LH"),
+        ];
+        Line::event(&TIME, &ORIGIN, "first_approval", &members).write(2, &mut out);
+        let member = r#""approver":"slack:U024BE7LH","approver_verified":true"#;
+        assert_eq!(out.matches(member).count(), 2, "{out}");
         // No name, no mention of an approver.
         let mut out = String::new();
         Line::decided(&decided(&args), &mut OutcomeText::default(), String::new())

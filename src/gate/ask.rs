@@ -35,6 +35,8 @@ use crate::policy::Risk;
 
 /// How long after an item's deadline a verdict that was given in time may take to arrive.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
+/// How late an engine may be asked without getting its whole time.
+const LATE: Duration = Duration::from_secs(1);
 /// The largest call that goes into the inbox, in bytes. Nobody reads a larger one.
 pub(super) const MAX_CALL: usize = 4 * 1024 * 1024;
 /// How long a client may be silent before a browser opens for the item that is listed beside its prompt.
@@ -362,6 +364,14 @@ impl StepContext<'_> {
             Patience::Own(timeout) => timeout,
         };
         Some(self.now.saturating_add(timeout?))
+    }
+
+    /// Returns when a person's time at an engine is up that was to be asked at `due`. Counts from then if we are only a
+    /// little late, so that the time that other engines were told still holds.
+    fn time_since(&self, due: Duration, channel: Channel) -> Option<Duration> {
+        let late = self.now.saturating_sub(due);
+        let counted = if late <= LATE { late } else { Duration::ZERO };
+        Some(self.time_at(channel)?.saturating_sub(counted))
     }
 
     fn needs_two(&self, risk: Risk) -> bool {

@@ -464,6 +464,25 @@ fn server_that_wants_a_login() -> String {
 }
 
 #[test]
+fn a_refused_connection_is_reported_without_waiting_for_the_server() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let home = with_servers(json!({
+        "http": {"url": format!("http://{nobody}/mcp")},
+        "sse": {"url": format!("http://{nobody}/sse")},
+        "guarded": {"command": proxy(), "args": ["--name", "g", "--url", format!("http://{nobody}/mcp")]},
+    }));
+    // A proxy that serves a client waits longer than this for a server to come back.
+    let json = as_json(&home, &["--start-timeout", "8"]);
+    for server in ["http", "sse", "guarded"] {
+        has(&json, server, "problem", "cannot be reached");
+        has(&json, server, "problem", "Connection refused");
+    }
+}
+
+#[test]
 fn a_server_that_wants_a_login_is_not_logged_in_to() {
     let home = with_servers(json!({"remote": {"url": server_that_wants_a_login()}}));
     let browser = home.path().join("browser");

@@ -1,6 +1,7 @@
 //! `wrap`, `unwrap` and `clients`, and that a guarded entry works when a client starts it.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -68,6 +69,34 @@ fn a_guarded_entry_lists_the_tools_and_calls_one_and_is_restored() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
     let kept = fs::read_dir(home.path().join(".local/state/approval-proxy/wrap")).unwrap();
     assert_eq!(kept.count(), 0);
+}
+
+#[test]
+fn runs_at_the_same_time_guard_all_servers_and_forget_none() {
+    let home = Home::new();
+    let servers: serde_json::Map<String, Value> = (0..6)
+        .map(|number| (format!("s{number}"), json!({"command": "x"})))
+        .collect();
+    let text = json!({"mcpServers": servers}).to_string();
+    let path = home.write(".cursor/mcp.json", &text);
+    for verb in ["wrap", "unwrap"] {
+        let start = |server: &String| {
+            let mut command = home.command(&proxy());
+            command.args([verb, "cursor", "--server", server, "--write"]);
+            command.stdin(Stdio::null()).stdout(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        let runs: Vec<_> = servers.keys().map(start).collect();
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{said}");
+            assert!(!said.contains("by its structure"), "{said}");
+        }
+        let guarded = fs::read_to_string(&path).unwrap().matches("--name").count();
+        assert_eq!(guarded, if verb == "wrap" { servers.len() } else { 0 });
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct Card<'a> {
     pub max: usize,
     /// What may be shown of the call.
     pub call: ShownCall<'a>,
+    /// Whether the call can be denied where the card is shown, even if it cannot be approved there.
+    pub can_deny: bool,
     /// What is said if the message is too short for the whole call, such as where to read all of it.
     pub cut_notice: &'a str,
 }
@@ -88,8 +90,10 @@ pub fn card(item: &Item, card: &Card<'_>) -> Result<Message, JsonError> {
         always_shows_digest: true,
         notice: match card.call {
             ShownCall::Whole => None,
-            ShownCall::Redacted(_) => Some(REDACTED),
-            ShownCall::Hidden => Some(HIDDEN),
+            ShownCall::Redacted(_) if card.can_deny => Some(REDACTED),
+            ShownCall::Redacted(_) => Some(REDACTED_CARD),
+            ShownCall::Hidden if card.can_deny => Some(HIDDEN),
+            ShownCall::Hidden => Some(HIDDEN_CARD),
         },
         cut_notice: card.cut_notice,
     };
@@ -103,3 +107,8 @@ const REDACTED: &str = "Secrets are replaced here. So this call can be denied he
     only in the approval inbox.";
 const HIDDEN: &str = "The arguments stay on the machine of the client. So this call can be denied here, but \
     approved only in the approval inbox.";
+/// The same on a card without buttons.
+const REDACTED_CARD: &str =
+    "Secrets are replaced here. So this call can be decided only in the approval inbox.";
+const HIDDEN_CARD: &str = "The arguments stay on the machine of the client. So this call can be decided only in the \
+    approval inbox.";

@@ -10,7 +10,13 @@ use crate::approval::item::Item;
 use crate::mcp::json::write_string;
 use crate::mcp::lenient::is_invisible;
 
-const MARKUPS: [Markup; 3] = [Markup::Plain, Markup::Markdown, Markup::Html];
+const MARKUPS: [Markup; 5] = [
+    Markup::Plain,
+    Markup::Markdown,
+    Markup::Html,
+    Markup::Telegram,
+    Markup::Mrkdwn,
+];
 
 fn item(call: &str) -> Item {
     Item {
@@ -37,6 +43,7 @@ fn shown(item: &Item, markup: Markup, max: usize, call: ShownCall<'_>) -> Messag
         markup,
         max,
         call,
+        can_deny: true,
         cut_notice: "Not everything is shown here.",
     };
     card(item, &look).unwrap()
@@ -76,6 +83,21 @@ Client, by its own account: <code>claude-code 2.1.0</code><br>
 SHA-256 of the whole call: {digest}<br>"#
         )
     );
+    assert_eq!(
+        whole(&item, Markup::Telegram).text,
+        format!(
+            r#"Allow this tool call? Asked by approval-proxy; the call has not run.
+Server <code>notes</code>, tool <code>delete_note</code>, risk high
+Arguments: <code>{{&quot;name&quot;: &quot;shopping&quot;, &quot;n&quot;: 1.0}}</code>
+Why: the tool is marked destructive (hints, not verified: destructiveHint true)
+The server says: <code>Delete a note for good.</code>
+Client, by its own account: <code>claude-code 2.1.0</code>
+SHA-256 of the whole call: {digest}"#
+        )
+    );
+    let mrkdwn = whole(&item, Markup::Mrkdwn).text;
+    assert!(mrkdwn.contains("Server `notes`, tool `delete_note`, risk high\n"));
+    assert!(mrkdwn.contains("Arguments: `{\"name\": \"shopping\", \"n\": 1.0}`\n"));
     let markdown = whole(&item, Markup::Markdown).text;
     assert!(markdown.contains("Server `notes`, tool `delete_note`, risk high  \n"));
     assert!(markdown.contains("Arguments: `{\"name\": \"shopping\", \"n\": 1.0}`  \n"));
@@ -140,13 +162,22 @@ fn a_call_that_is_no_json_is_an_error() {
         markup: Markup::Plain,
         max: 4_000,
         call: ShownCall::Redacted("{"),
+        can_deny: true,
         cut_notice: "",
     };
     assert!(card(&item("{}"), &look).is_err());
 }
 
 /// Pieces that mean something in one of the markups.
-const PIECES: [&str; 30] = [
+const PIECES: [&str; 42] = [
+    "<!channel>",
+    "<@U024BE7LH> <#C024BE7LR>",
+    "<https://evil.example|x>",
+    "<!date^1392734382^{date}|x>",
+    "&lt;!here&gt;",
+    " *b* _i_ ~s~ ",
+    " :smile: ",
+    "` *b* `",
     "<b>",
     "</code>",
     "</pre>",
@@ -154,6 +185,10 @@ const PIECES: [&str; 30] = [
     "<a href=\"https://evil.example\">x</a>",
     "<script>",
     "<!--",
+    "<tg-spoiler>",
+    "@channel @all",
+    "tg://user?id=1 t.me/x /start",
+    "https://evil.example #tag",
     "&lt;",
     "&#60;b&#62;",
     "&nbsp;",
@@ -197,11 +232,11 @@ fn hostile(text: &str) -> Item {
     }
 }
 
-/// Returns the text of our HTML outside of `<code>` and `<pre>`.
+/// Returns the text of our HTML outside of `<code>` and `<pre>`. In Telegram, links and mentions arise only there.
 ///
 /// # Errors
 /// What is there and must not be.
-fn outside_of_html(html: &str) -> Result<String, String> {
+fn outside_of_html(html: &str, markup: Markup) -> Result<String, String> {
     let (mut outside, mut inside) = (String::new(), None);
     let mut rest = html;
     while let Some(at) = rest.find(['<', '>', '&']) {
@@ -209,8 +244,13 @@ fn outside_of_html(html: &str) -> Result<String, String> {
         if inside.is_none() {
             outside.push_str(text);
         }
-        let known = ["<br>", "<code>", "</code>", "<pre>", "</pre>"];
-        let entities = ["&lt;", "&gt;", "&amp;", "&quot;", "&#39;", "&nbsp;"];
+        let mut known = vec!["<code>", "</code>", "<pre>", "</pre>"];
+        let mut entities = vec!["&lt;", "&gt;", "&amp;", "&quot;", "&#39;"];
+        if markup == Markup::Html {
+            // Telegram refuses the tag. Its documentation did not always have the entity.
+            known.push("<br>");
+            entities.push("&nbsp;");
+        }
         let tag = known.into_iter().find(|tag| from.starts_with(tag));
         let entity = entities.into_iter().find(|entity| from.starts_with(entity));
         let Some(found) = tag.or(entity) else {
@@ -260,6 +300,58 @@ fn outside_of_markdown(text: &str) -> Result<String, String> {
     Ok(outside)
 }
 
+/// Returns the text of our mrkdwn outside of code.
+///
+/// # Errors
+/// What is there and must not be.
+fn outside_of_mrkdwn(text: &str) -> Result<String, String> {
+    let mut outside = String::new();
+    let mut fence = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let found = ["```", "`", "&", "<", ">", "*", "_", "~", ":", "\n"]
+            .into_iter()
+            .find(|mark| rest.starts_with(mark));
+        let entity = ["&amp;", "&lt;", "&gt;"]
+            .into_iter()
+            .find(|entity| rest.starts_with(entity));
+        let next = match (found, fence) {
+            (Some("&"), _) => entity.ok_or("a stray &")?,
+            (Some(mark @ ("<" | ">")), _) => return Err(format!("a live {mark}")),
+            (Some(mark @ ("```" | "`")), None) => {
+                // Slack takes it for code only after these.
+                if !outside.is_empty() && !outside.ends_with([' ', '\n', '(']) {
+                    return Err(format!("code after {outside:?}"));
+                }
+                fence = Some(mark);
+                mark
+            }
+            (Some(mark @ ("```" | "`")), Some(open)) if mark == open => {
+                fence = None;
+                mark
+            }
+            (Some("```"), Some(_)) => return Err("a block in a span".to_owned()),
+            (Some("\n"), Some("`")) => return Err("a span over two lines".to_owned()),
+            (Some(mark @ ("*" | "_" | "~")), None) => return Err(format!("a live {mark}")),
+            (Some(":"), None) if !rest.starts_with(": ") && !rest.starts_with(":\n") => {
+                return Err("an emoji".to_owned());
+            }
+            (found, _) => found.unwrap_or_else(|| {
+                let end = rest.char_indices().nth(1).map_or(rest.len(), |(at, _)| at);
+                rest.get(..end).unwrap_or_default()
+            }),
+        };
+        if fence.is_none() {
+            outside.push_str(next);
+        }
+        rest = rest.get(next.len()..).unwrap_or_default();
+    }
+    match fence {
+        Some(open) => Err(format!("no closing {open}")),
+        None => Ok(outside),
+    }
+}
+
 /// The beginnings of the lines of a plain card. In a value, each line begins with white space, a bracket, a quote or a
 /// number.
 const BEGINNINGS: [&str; 10] = [
@@ -303,8 +395,13 @@ fn check(item: &Item, max: usize) -> Result<(), TestCaseError> {
                 prop_assert!(outside.is_ok(), "{outside:?}: {text}");
                 prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
             }
-            Markup::Html => {
-                let outside = outside_of_html(text);
+            Markup::Html | Markup::Telegram => {
+                let outside = outside_of_html(text, markup);
+                prop_assert!(outside.is_ok(), "{outside:?}: {text}");
+                prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
+            }
+            Markup::Mrkdwn => {
+                let outside = outside_of_mrkdwn(text);
                 prop_assert!(outside.is_ok(), "{outside:?}: {text}");
                 prop_assert!(!outside.unwrap_or_default().contains("EVIL"), "{text}");
             }
@@ -320,6 +417,28 @@ fn no_single_piece_of_markup_has_an_effect() {
             check(&hostile(&format!("EVIL{piece}EVIL")), max).unwrap();
             check(&hostile(&piece.repeat(100)), max).unwrap();
         }
+    }
+}
+
+#[test]
+fn words_that_quote_something_stay_readable_in_mrkdwn() {
+    for (why, shown) in [
+        ("its name says `drop`", "its name says `drop`"),
+        ("`a_b` and (`*x*`), too", "`a_b` and (`*x*`), too"),
+        ("1 < 2 & 3", "1 &lt; 2 &amp; 3"),
+        // One of these is not ours, so none is taken for code.
+        ("`a` `*b*", r"`\u{60}a\u{60} \u{60}*b*`"),
+        ("x`*b*`y", r"`x\u{60}*b*\u{60}y`"),
+        ("*all* of it", "`*all* of it`"),
+        ("at :tada: once", "`at :tada: once`"),
+    ] {
+        let item = Item {
+            why: why.to_owned(),
+            hints: String::new(),
+            ..item("{}")
+        };
+        let text = whole(&item, Markup::Mrkdwn).text;
+        assert!(text.contains(&format!("Why: {shown}\n")), "{text}");
     }
 }
 

@@ -122,6 +122,7 @@ fn place(assurance: Assurance) -> &'static str {
         Assurance::SharedSecret => "through another program",
         Assurance::InboxTerminal => "in a terminal",
         Assurance::InboxSession => "logged in to the page",
+        Assurance::ChannelAuthenticated => "in a chat",
         Assurance::InboxPassphrase => "with the passphrase",
     }
 }

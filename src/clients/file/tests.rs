@@ -66,9 +66,9 @@ fn a_change_at_the_very_last_moment_is_put_back() {
 fn a_read_only_file_a_hard_link_and_other_encodings_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.json");
-    fs::write(&path, b"\xff\xfe{}").unwrap();
+    fs::write(&path, b"{\n\xff\xfe}").unwrap();
     let file = ClientFile::read(&path).unwrap();
-    assert!(matches!(file.text(), Err(FileError::NotUtf8)));
+    assert!(matches!(file.text(), Err(FileError::NotUtf8(2))));
     set_mode(&path, 0o444);
     let file = ClientFile::read(&path).unwrap();
     assert!(matches!(file.check_writable(), Err(FileError::ReadOnly(_))));
@@ -89,4 +89,28 @@ fn what_a_killed_run_left_beside_the_file_is_removed() {
     fs::write(dir.path().join(".a.json.tmp"), "not ours").unwrap();
     ClientFile::read(&path).unwrap().replace("new").unwrap();
     assert_eq!(names(dir.path()), [".a.json.tmp", "a.json"]);
+}
+
+#[test]
+fn what_is_no_file_is_called_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ClientFile::read(dir.path());
+    assert!(matches!(folder, Err(FileError::NotAFile("a folder"))));
+    let pipe = dir.path().join("pipe.json");
+    rustix::fs::mknodat(
+        CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let pipe = ClientFile::read(&pipe);
+    assert!(matches!(
+        pipe,
+        Err(FileError::NotAFile("not a regular file"))
+    ));
+    symlink("gone.json", dir.path().join("link.json")).unwrap();
+    let link = ClientFile::read(&dir.path().join("link.json"));
+    assert!(matches!(link, Err(FileError::Dangling)));
 }

@@ -40,23 +40,24 @@ fn a_text_that_readers_could_understand_in_two_ways_is_refused() {
     for (text, expected) in [
         (
             "{\n \"a\" }",
-            "not JSON: expected colon after the string or word in object property, line 2, column 6",
+            "it is not JSON: expected colon after the string or word in object property, line 2, column 6",
         ),
         (
             "{\"a\": 1, \"a\": 2}",
-            "the key `a` stands twice in one object; remove one of them",
+            "the key `a` stands twice in one object, the second time in line 1, column 10; remove one of them",
         ),
-        ("{a: 1}", "not JSON"),
-        ("{'a': 1}", "not JSON"),
-        ("{\"a\": 1 \"b\": 2}", "not JSON"),
-        ("", "there is nothing in it"),
+        ("{a: 1}", "it is not JSON"),
+        ("{'a': 1}", "it is not JSON"),
+        ("{\"a\": 1 \"b\": 2}", "it is not JSON"),
+        ("", "it is empty"),
+        ("// c\n", "it is empty"),
     ] {
         let error = Syntax::Json.parse(text).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{text:?}: {error}");
     }
     let error = Syntax::Toml.parse("a = 1\n[b\n").unwrap_err().to_string();
     assert!(
-        error.starts_with("not TOML") && error.contains("line 2"),
+        error.starts_with("it is not TOML") && error.contains("line 2"),
         "{error}"
     );
 }

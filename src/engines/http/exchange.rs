@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Request, Response, StatusCode, Url};
+use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::backoff;
@@ -46,6 +47,14 @@ pub(in crate::engines) struct Reply {
     pub(in crate::engines) status: StatusCode,
     pub(in crate::engines) location: Option<String>,
     pub(in crate::engines) retry_after: Option<Duration>,
+    pub(in crate::engines) headers: HeaderMap,
+    pub(in crate::engines) body: Vec<u8>,
+}
+
+/// An answer with any status.
+#[derive(Debug)]
+pub(in crate::engines) struct Heard {
+    pub(in crate::engines) status: StatusCode,
     pub(in crate::engines) body: Vec<u8>,
 }
 
@@ -69,10 +78,22 @@ impl Exchange {
         &self,
         request: impl Fn() -> Result<Request, Failure>,
     ) -> Option<Result<Reply, Failure>> {
+        self.send_within(ANSWER_TIME, request).await
+    }
+
+    /// Like [`Exchange::send`], but each try waits only so long for the head of its answer.
+    ///
+    /// # Errors
+    /// The failure of the last try.
+    pub(in crate::engines) async fn send_within(
+        &self,
+        answer_time: Duration,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Failure>> {
         let mut further = 0;
         loop {
             let sent = match request() {
-                Ok(request) => self.attempt(request).await,
+                Ok(request) => self.attempt(request, answer_time).await,
                 Err(failure) => return Some(Err(failure)),
             };
             let miss = match sent {
@@ -117,6 +138,32 @@ impl Exchange {
         }
     }
 
+    /// Sends a request once, and returns the answer, whatever its status. For answers that may be longer than others,
+    /// and that the service may hold back.
+    ///
+    /// # Errors
+    /// If there is no complete answer.
+    pub(in crate::engines) async fn hear(
+        &self,
+        request: Request,
+        answer_time: Duration,
+        max_body: usize,
+    ) -> Result<Heard, Failure> {
+        let peer = origin(request.url());
+        let client = self.runtime.client(request.url())?;
+        let silent = |_| Failure::unreachable(format!("{peer} does not answer"));
+        let response = timeout(answer_time, client.execute(request)).await;
+        let response = response.map_err(silent)?;
+        let response = response.map_err(|error| self.unreachable(&peer, error))?;
+        let status = response.status();
+        let body = timeout(BODY_TIME, body_of(response, max_body)).await;
+        match body.map_err(silent)? {
+            Ok(body) => Ok(Heard { status, body }),
+            Err(BadBody::TooLong) => Err(too_long(&peer, max_body)),
+            Err(BadBody::Broken(error)) => Err(self.unreachable(&peer, error)),
+        }
+    }
+
     fn unreachable(&self, peer: &str, error: reqwest::Error) -> Failure {
         let why = with_causes(&error.without_url());
         Failure::unreachable(
@@ -131,7 +178,7 @@ impl Exchange {
             .is_none_or(|limit| self.clock.elapsed().saturating_add(pause) < limit)
     }
 
-    async fn attempt(&self, request: Request) -> Result<Reply, Miss> {
+    async fn attempt(&self, request: Request, answer_time: Duration) -> Result<Reply, Miss> {
         let peer = origin(request.url());
         let unreachable = |why: String| Miss {
             failure: Failure::unreachable(self.scrub.clean(&why)),
@@ -139,7 +186,7 @@ impl Exchange {
             retry_after: None,
         };
         let client = self.runtime.client(request.url()).map_err(Miss::last)?;
-        let response = match timeout(ANSWER_TIME, client.execute(request)).await {
+        let response = match timeout(answer_time, client.execute(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 return Err(Miss {
@@ -151,11 +198,11 @@ impl Exchange {
             Err(_) => return Err(unreachable(format!("{peer} does not answer"))),
         };
         let status = response.status();
-        let headers = response.headers();
-        let location = text(headers, &LOCATION);
-        let wait = text(headers, &RETRY_AFTER);
+        let headers = response.headers().clone();
+        let location = text(&headers, &LOCATION);
+        let wait = text(&headers, &RETRY_AFTER);
         let retry_after = wait.and_then(|wait| backoff::retry_after(&wait, unix_ms()));
-        let body = timeout(BODY_TIME, body_of(response)).await;
+        let body = timeout(BODY_TIME, body_of(response, MAX_BODY)).await;
         if !status.is_success() {
             // The body only helps to say what is wrong.
             let body = match body {
@@ -165,7 +212,7 @@ impl Exchange {
             return Err(Miss {
                 failure: self.refused(&peer, status, location.is_some(), &body),
                 is_retryable: self.transport.retryable_statuses.contains(&status.as_u16()),
-                retry_after,
+                retry_after: retry_after.or_else(|| retry_after_in(&body)),
             });
         }
         match body {
@@ -173,12 +220,10 @@ impl Exchange {
                 status,
                 location,
                 retry_after,
+                headers,
                 body,
             }),
-            Ok(Err(BadBody::TooLong)) => Err(Miss::last(Failure {
-                kind: FailureKind::Rejected,
-                why: format!("the answer of {peer} is longer than {MAX_BODY} bytes"),
-            })),
+            Ok(Err(BadBody::TooLong)) => Err(Miss::last(too_long(&peer, MAX_BODY))),
             Ok(Err(BadBody::Broken(error))) => {
                 let why = with_causes(&error.without_url());
                 Err(unreachable(format!(
@@ -254,10 +299,32 @@ enum BadBody {
     Broken(reqwest::Error),
 }
 
-async fn body_of(mut response: Response) -> Result<Vec<u8>, BadBody> {
+fn too_long(peer: &str, max_body: usize) -> Failure {
+    Failure {
+        kind: FailureKind::Rejected,
+        why: format!("the answer of {peer} is longer than {max_body} bytes"),
+    }
+}
+
+/// Returns how long a body asks to wait. Telegram says it there, whether or not it sends the header
+/// (<https://core.telegram.org/bots/api#responseparameters>).
+pub(in crate::engines) fn retry_after_in(body: &[u8]) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Body {
+        parameters: Parameters,
+    }
+    #[derive(Deserialize)]
+    struct Parameters {
+        retry_after: u64,
+    }
+    let body: Body = serde_json::from_slice(body).ok()?;
+    backoff::retry_after(&body.parameters.retry_after.to_string(), 0)
+}
+
+async fn body_of(mut response: Response, max_body: usize) -> Result<Vec<u8>, BadBody> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(BadBody::Broken)? {
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > max_body {
             return Err(BadBody::TooLong);
         }
         body.extend_from_slice(&chunk);
@@ -295,6 +362,18 @@ fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_may_say_how_long_to_wait() {
+        let seconds = |body: &str| retry_after_in(body.as_bytes()).map(|wait| wait.as_secs());
+        let limited = r#"{"ok":false,"parameters":{"retry_after":7}}"#;
+        assert_eq!(seconds(limited), Some(7));
+        let forever = r#"{"parameters":{"retry_after":18446744073709551615}}"#;
+        assert_eq!(seconds(forever), Some(3600));
+        for other in ["", "<html>", "{}", r#"{"parameters":{"retry_after":-1}}"#] {
+            assert_eq!(seconds(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_location_is_followed_only_on_the_same_origin() {

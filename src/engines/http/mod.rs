@@ -7,11 +7,13 @@ mod exchange;
 mod runtime;
 mod scrub;
 mod transport;
+mod websocket;
 
-pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin};
+pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin, retry_after_in};
 pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;
 pub(crate) use self::scrub::names_secret;
 pub use self::transport::TransportSettings;
 pub(super) use self::transport::{PlainHttp, check_url, read_headers};
+pub(super) use self::websocket::WebSocket;

@@ -2,9 +2,11 @@
 //!
 //! `exchange` decides what is sent and what an answer means.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -33,9 +35,13 @@ pub struct HttpRuntime {
     tasks: Arc<Semaphore>,
     /// For `https:`. Trusts the system's roots, and `SSL_CERT_FILE`.
     secure: OnceLock<Result<Client, String>>,
+    /// For `https:` connections that become WebSockets, which HTTP/2 cannot.
+    upgrading: OnceLock<Result<Client, String>>,
     /// For plain `http:`. Ignores proxies: it is mostly for this machine, and no other should read the question.
     plain: OnceLock<Result<Client, String>>,
     connect_time: Duration,
+    /// What engines with the same credential share, by a name that only they use.
+    shared: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
 }
 
 struct Running {
@@ -46,11 +52,25 @@ struct Running {
 
 /// A task that is cancelled when this is dropped.
 #[derive(Debug)]
-pub(in crate::engines) struct Task(AbortHandle);
+pub(in crate::engines) struct Task(Option<AbortHandle>);
+
+impl Task {
+    /// Starts a task beside the one that runs.
+    pub(in crate::engines) fn beside(work: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(Some(tokio::spawn(work).abort_handle()))
+    }
+
+    /// Lets the task run to its end.
+    pub(in crate::engines) fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -60,8 +80,10 @@ impl Default for HttpRuntime {
             running: Mutex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             secure: OnceLock::new(),
+            upgrading: OnceLock::new(),
             plain: OnceLock::new(),
             connect_time: CONNECT_TIME,
+            shared: Mutex::default(),
         }
     }
 }
@@ -88,7 +110,18 @@ impl HttpRuntime {
             let _permit = permit;
             work.await;
         });
-        Ok(Task(task.abort_handle()))
+        Ok(Task(Some(task.abort_handle())))
+    }
+
+    /// Starts a task that ends by itself.
+    ///
+    /// # Errors
+    /// As [`HttpRuntime::spawn`].
+    pub(in crate::engines) fn spawn_detached(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Failure> {
+        self.spawn(work).map(Task::detach)
     }
 
     /// Runs `work` and waits for its result, but not longer than `longest`. For threads that may block.
@@ -108,6 +141,24 @@ impl HttpRuntime {
         result.recv_timeout(longest).map_err(|_| {
             Failure::unreachable(format!("no answer within {} s", longest.as_secs_f64()))
         })
+    }
+
+    /// Returns what all engines share under a name. Makes it if no engine has it.
+    pub(in crate::engines) fn shared<T: Any + Send + Sync>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, held| held.strong_count() > 0);
+        let known = shared.get(name).and_then(Weak::upgrade);
+        if let Some(known) = known.and_then(|known| known.downcast::<T>().ok()) {
+            return known;
+        }
+        let made = Arc::new(make());
+        let weak: Weak<dyn Any + Send + Sync> = Arc::downgrade(&made) as _;
+        shared.insert(name.to_owned(), weak);
+        made
     }
 
     fn handle(&self) -> io::Result<Handle> {
@@ -142,10 +193,23 @@ impl HttpRuntime {
     /// # Errors
     /// If the system's certificates cannot be used.
     pub(super) fn client(&self, url: &Url) -> Result<Client, Failure> {
+        self.client_for(url, Upgrades::No)
+    }
+
+    /// Returns the client for a URL whose connection becomes a WebSocket.
+    ///
+    /// # Errors
+    /// As [`HttpRuntime::client`].
+    pub(super) fn upgrading_client(&self, url: &Url) -> Result<Client, Failure> {
+        self.client_for(url, Upgrades::Yes)
+    }
+
+    fn client_for(&self, url: &Url, upgrades: Upgrades) -> Result<Client, Failure> {
         let is_plain = url.scheme() == "http";
-        let client = match is_plain {
-            true => &self.plain,
-            false => &self.secure,
+        let client = match (is_plain, upgrades) {
+            (true, _) => &self.plain,
+            (false, Upgrades::No) => &self.secure,
+            (false, Upgrades::Yes) => &self.upgrading,
         };
         let built = client.get_or_init(|| {
             // Fails if a provider is installed already, which is fine.
@@ -161,6 +225,9 @@ impl HttpRuntime {
             if is_plain {
                 // Works without any roots on the system, and needs no time to read them.
                 builder = builder.no_proxy().tls_certs_only([]);
+            }
+            if upgrades == Upgrades::Yes && !is_plain {
+                builder = builder.http1_only();
             }
             builder.build().map_err(|error| with_causes(&error))
         });
@@ -185,6 +252,13 @@ impl HttpRuntime {
         let running = self.running.lock().unwrap();
         running.is_some()
     }
+}
+
+/// Whether a connection becomes a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrades {
+    Yes,
+    No,
 }
 
 impl fmt::Debug for HttpRuntime {

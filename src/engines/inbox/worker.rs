@@ -631,7 +631,8 @@ impl Worker {
         {
             tracing::warn!("cannot reopen item {item}: {}", with_causes(&error));
         }
-        self.couriers.disregarded(item, why);
+        self.couriers
+            .disregarded(item, verdict.approver.as_deref(), why);
         if let Some(waiting) = self.waiting.get(item) {
             let item = item.to_owned();
             // The session may have ended.

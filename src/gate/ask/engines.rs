@@ -131,12 +131,12 @@ impl Ask {
             let Some(channel) = context.channel(at).filter(|_| !self.has_asked(at)) else {
                 continue;
             };
-            let is_due = |after| began.saturating_add(after) <= context.now;
-            let is_asked_now = channel.after.is_some_and(is_due)
+            let due = channel.after.map(|after| began.saturating_add(after));
+            if let Some(due) = due.filter(|due| *due <= context.now)
                 && !self.is_over()
-                && self.can_join(channel, context);
-            if is_asked_now {
-                self.put(at, context.time_at(channel), context);
+                && self.can_join(channel, context)
+            {
+                self.put(at, context.time_since(due, channel), context);
             }
         }
     }
@@ -189,18 +189,21 @@ impl Ask {
                     channel.is_some_and(|channel| channel.engine == Engine::Elicitation);
                 let moves_on = |channel: &Channel| channel.on_timeout == OnFailure::Fallback;
                 if channel.is_some_and(moves_on) {
-                    falls_back = falls_back.max(Some(asked.at));
+                    falls_back = falls_back.max(asked.until.map(|until| (asked.at, until)));
                 }
             }
         }
-        let next = falls_back.and_then(|at| self.next_unasked(at + 1, context));
+        let next = falls_back.and_then(|(at, until)| {
+            let (at, channel) = self.next_unasked(at + 1, context)?;
+            Some((at, context.time_since(until, channel)))
+        });
         if is_over_in_client && (next.is_some() || self.has_time_out_of_band()) {
             self.withdraw_prompt(TIMED_OUT, context);
         }
-        let Some((at, channel)) = next else {
+        let Some((at, until)) = next else {
             return false;
         };
-        self.put(at, context.time_at(channel), context);
+        self.put(at, until, context);
         true
     }
 

@@ -355,6 +355,17 @@ impl Scene {
         self.set_clock(end);
     }
 
+    /// Like [`Scene::advance`], but the proxy wakes up this much after a timer is due, as real ones do.
+    pub(super) fn advance_late(&mut self, by: Duration, late: Duration) {
+        let end = self.now.elapsed + by;
+        while let Some(due) = self.gate.poll_timeout().filter(|due| *due <= end) {
+            self.set_clock(self.now.elapsed.max(due + late));
+            self.gate.tick(self.now);
+            self.carry_out(b"");
+        }
+        self.set_clock(self.now.elapsed.max(end));
+    }
+
     fn set_clock(&mut self, elapsed: Duration) {
         let passed = elapsed - self.now.elapsed;
         self.now.elapsed = elapsed;

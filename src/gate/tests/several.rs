@@ -202,6 +202,34 @@ fn a_chain_asks_the_next_engine_when_one_times_out_and_a_late_yes_still_counts()
     assert_eq!(record(&scene)["engine"], "a");
 }
 
+// A row whose time is too short by a millisecond was withdrawn and asked anew, so that a late yes could not count.
+#[test]
+fn a_timer_that_fires_a_little_late_replaces_no_row() {
+    let late = Duration::from_millis(7);
+    let chain = vec![timed("a", 10), timed("b", 60), timed("c", 60)];
+    let joining = vec![engine("a"), after(2, engine("b")), after(4, engine("c"))];
+    for channels in [chain, joining] {
+        let mut scene = scene(channels, |_| {});
+        call(&mut scene, "delete_user");
+        let item = item(&mut scene);
+        assert_eq!(received(&mut scene), ["ask a"]);
+        scene.advance_late(secs(11), late);
+        scene.advance_late(secs(61), late);
+        let joined = received(&mut scene);
+        assert_eq!(joined[..2], ["join b", "join c"], "{joined:?}");
+        if joined.len() == 2 {
+            scene.inbox_sends(verdict("a", &item, Choice::Approve));
+            scene.expect_forwarded(1);
+        }
+    }
+    // One that fires very late gives people their whole time.
+    let mut scene = scene(vec![timed("a", 10), timed("b", 60)], |_| {});
+    call(&mut scene, "delete_user");
+    received(&mut scene);
+    scene.advance_late(secs(10), secs(30));
+    assert_eq!(received(&mut scene), ["ask b", "join a"]);
+}
+
 #[test]
 fn a_chain_that_nobody_answers_is_refused_when_the_last_time_is_up() {
     let mut scene = scene(vec![timed("a", 10), timed("b", 10)], |_| {});

@@ -20,7 +20,7 @@ use super::cancelled::CancelledExchanges;
 use super::exchange::{Outcome, PendingRequest, exchange, listen, notify, unreachable};
 use super::oauth::{Login, LoginError, RenewalMode, Renewed};
 use super::redirects::execute;
-use super::renewal::Handshake;
+use super::renewal::{Handshake, PATIENCE};
 use super::server_error::shown_url;
 use super::sse_server;
 use crate::approval::display::in_backticks;
@@ -64,6 +64,8 @@ pub struct HttpServer {
     login: Option<Login>,
     /// How messages to people refer to it: by its name, if it has one, and its URL.
     shown: String,
+    /// How long to wait for the server to come back before pending requests are failed.
+    patience: Duration,
 }
 
 impl HttpServer {
@@ -108,7 +110,15 @@ impl HttpServer {
             max_message,
             login: None,
             shown,
+            patience: PATIENCE,
         })
+    }
+
+    /// Does not wait for a server that cannot be reached to come back: somebody wants to know how it is now.
+    #[must_use]
+    pub fn without_patience(mut self) -> HttpServer {
+        self.patience = Duration::ZERO;
+        self
     }
 
     /// Sets the name that the server has in the configuration.
@@ -193,6 +203,11 @@ impl ServerSession {
 
     pub(super) fn max_message(&self) -> usize {
         self.server.max_message
+    }
+
+    /// How long to wait for the server to come back.
+    pub(super) fn patience(&self) -> Duration {
+        self.server.patience
     }
 
     /// Returns a request for an event stream.

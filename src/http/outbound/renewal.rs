@@ -135,7 +135,7 @@ impl ServerSession {
             return Err(last);
         }
         sleep(self.handshake(|handshake| handshake.pause_due())).await;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience();
         let mut pause = FIRST_PAUSE;
         loop {
             let failed = match self.start_session(why).await {

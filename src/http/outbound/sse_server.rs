@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::{answered_ids, mentions_session};
 use super::http_server::{SendError, ServerSession};
-use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, OTHER_REVISION, PATIENCE};
+use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, OTHER_REVISION};
 use super::server_error::{Media, describe, shown_url};
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::Facts;
@@ -333,7 +333,7 @@ impl Session {
     /// Opens another stream, and repeats the client's handshake in it. Waits for the server to come back,
     /// for 15 seconds at most.
     async fn reopen(&mut self, why: &str) -> Result<Stream, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.peer.patience();
         let mut pause = FIRST_PAUSE;
         sleep(self.peer.handshake(|handshake| handshake.pause_due())).await;
         loop {

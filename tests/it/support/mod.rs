@@ -13,6 +13,8 @@ mod proxy_test;
 mod pty;
 mod restarting_server;
 mod session;
+pub(crate) mod slack;
+pub(crate) mod telegram;
 
 pub(crate) use home::Home;
 pub(crate) use http::{

@@ -189,6 +189,18 @@ impl ProxyTest {
     }
 
     pub(crate) fn start(self) -> Session {
+        let command = self.ready();
+        self.spawn(command)
+    }
+
+    /// Returns the command that a client of the test's own starts, and the folder that it needs.
+    pub(crate) fn into_command(self) -> (TempDir, Command) {
+        let mut command = self.ready();
+        self.set_env(&mut command);
+        (self.dir, command)
+    }
+
+    fn ready(&self) -> Command {
         let config = self.path("config.json");
         let text = self.config.clone().unwrap_or_else(|| {
             json!({"mcpServers": {"box": self.entry}, "approvalProxy": self.proxy_section})
@@ -213,7 +225,7 @@ impl ProxyTest {
         if let Some(server) = self.command.as_ref().filter(|server| !server.is_empty()) {
             command.arg("--").args(server);
         }
-        self.spawn(command)
+        command
     }
 
     fn spawn(mut self, mut command: Command) -> Session {
@@ -221,17 +233,21 @@ impl ProxyTest {
             .stdin(self.stdin.take().unwrap_or_else(Stdio::piped))
             .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped());
+        self.set_env(&mut command);
+        let child = command.spawn().unwrap();
+        Session::new(self.dir, child, self.reads_stderr)
+    }
+
+    fn set_env(&self, command: &mut Command) {
         if let Some(folder) = &self.cwd {
             command.current_dir(folder);
         }
         if self.has_own_env {
             command.env_clear();
         } else {
-            self.usual_env(&mut command);
+            self.usual_env(command);
         }
         command.envs(self.env.iter().cloned());
-        let child = command.spawn().unwrap();
-        Session::new(self.dir, child, self.reads_stderr)
     }
 
     fn usual_env(&self, command: &mut Command) {

@@ -101,6 +101,7 @@ fn every_flag_and_variable_without_a_key_is_in_a_table_and_no_other() {
         "--",
         "--url",
         "--url-env",
+        "--url-type",
         "--upstream",
         "--server",
         "--name",

@@ -108,12 +108,14 @@ pub(super) fn approver(verdict: &Verdict, html: &mut Html) {
             Assurance::SharedSecret => "somebody through another program",
             Assurance::InboxSession => "you, logged in here",
             Assurance::InboxTerminal => "somebody in a terminal",
+            Assurance::ChannelAuthenticated => "somebody in a chat",
             Assurance::InboxPassphrase => "you, with the passphrase",
         });
         return;
     };
     name(given, NAME_LIMIT, html);
     html.raw(match verdict.assurance {
+        Assurance::ChannelAuthenticated => ", by their account in a chat",
         Assurance::CallerRelayed => " (self-declared), at the client",
         Assurance::SharedSecret => " (self-declared), through another program",
         Assurance::InboxSession => " (self-declared), logged in here",

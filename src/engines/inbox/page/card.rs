@@ -577,6 +577,9 @@ fn assurance(assurance: Assurance) -> &'static str {
         Assurance::SharedSecret => "by somebody with a shared secret (shared-secret)",
         Assurance::InboxSession => "on this page, logged in (inbox-session)",
         Assurance::InboxTerminal => "in a terminal (inbox-terminal)",
+        Assurance::ChannelAuthenticated => {
+            "by a named account of a chat service (channel-authenticated)"
+        }
         Assurance::InboxPassphrase => "with the passphrase (inbox-passphrase)",
     }
 }

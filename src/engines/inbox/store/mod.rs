@@ -178,12 +178,12 @@ pub trait Liveness: Send {
 /// Shows that a proxy is alive.
 pub struct Lease {
     /// Ends the lease when it is dropped.
-    _held: Box<dyn Send>,
+    _held: Box<dyn Send + Sync>,
 }
 
 impl Lease {
     /// Creates a lease that lasts until `held` is dropped.
-    pub(in crate::engines::inbox) fn new(held: impl Send + 'static) -> Lease {
+    pub(in crate::engines::inbox) fn new(held: impl Send + Sync + 'static) -> Lease {
         Lease {
             _held: Box::new(held),
         }

@@ -71,10 +71,10 @@ impl Couriers {
     }
 
     /// Tells the item's couriers that a verdict did not count.
-    pub(super) fn disregarded(&mut self, item: &str, why: &str) {
+    pub(super) fn disregarded(&mut self, item: &str, approver: Option<&str>, why: &str) {
         for engine in self.carried.get(item).into_iter().flatten() {
             if let Some(courier) = self.running.get_mut(engine) {
-                courier.disregarded(item, why);
+                courier.disregarded(item, approver, why);
             }
         }
     }

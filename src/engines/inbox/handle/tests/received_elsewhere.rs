@@ -44,8 +44,9 @@ impl Courier for Chat {
         self.tell(Told::Ended(ending.clone()));
     }
 
-    fn disregarded(&mut self, _: &str, why: &str) {
-        self.tell(Told::Disregarded(why.to_owned()));
+    fn disregarded(&mut self, _: &str, approver: Option<&str>, why: &str) {
+        let who = approver.unwrap_or_default();
+        self.tell(Told::Disregarded(format!("{who}: {why}")));
     }
 }
 
@@ -172,7 +173,7 @@ async fn below_the_required_assurance_it_does_not_count_and_the_item_waits_again
         assert!(scene.entry("a").was_disregarded);
     }
     let twice: Vec<Told> = told.try_iter().collect();
-    let why = "its assurance is below `requireAssurance`".to_owned();
+    let why = "chat:ann: its assurance is below `requireAssurance`".to_owned();
     assert_eq!(
         twice,
         [Told::Disregarded(why.clone()), Told::Disregarded(why)]
