@@ -4,19 +4,38 @@
 //! is one file here and one line in `registry`.
 
 mod callback;
+#[cfg(any(feature = "slack", feature = "telegram"))]
+#[cfg_attr(
+    not(all(feature = "slack", feature = "telegram")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some of it is only for one of these engines"
+    )
+)]
 mod chat;
 mod command;
 mod courier;
 mod disclosure;
 #[cfg(test)]
 mod for_test;
+#[cfg_attr(
+    not(all(feature = "slack", feature = "telegram")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some of it is only for one of these engines"
+    )
+)]
 mod http;
 pub mod inbox;
 pub mod registry;
 mod request;
 mod rows;
+#[cfg(feature = "slack")]
 mod slack;
 mod standard_webhooks;
+#[cfg(feature = "telegram")]
 mod telegram;
 mod webhook;
 

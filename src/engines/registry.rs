@@ -6,7 +6,11 @@ use serde_json::{Map, Value};
 
 use super::courier::CourierSettings;
 use super::http::TransportSettings;
-use super::{command, slack, telegram, webhook};
+#[cfg(feature = "slack")]
+use super::slack;
+#[cfg(feature = "telegram")]
+use super::telegram;
+use super::{command, webhook};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -50,14 +54,16 @@ pub struct EngineOption {
 pub struct BadOptions(pub String);
 
 /// Every engine outside of the client.
-static ENGINES: [Registration; 5] = [
+static ENGINES: &[Registration] = &[
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
         options: &[],
         settings: no_options,
     },
+    #[cfg(feature = "slack")]
     slack::REGISTRATION,
+    #[cfg(feature = "telegram")]
     telegram::REGISTRATION,
     webhook::REGISTRATION,
     command::REGISTRATION,

@@ -7,6 +7,7 @@ mod exchange;
 mod runtime;
 mod scrub;
 mod transport;
+#[cfg(feature = "slack")]
 mod websocket;
 
 pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin, retry_after_in};
@@ -16,4 +17,5 @@ pub(super) use self::scrub::Scrub;
 pub(crate) use self::scrub::names_secret;
 pub use self::transport::TransportSettings;
 pub(super) use self::transport::{PlainHttp, check_url, read_headers};
+#[cfg(feature = "slack")]
 pub(super) use self::websocket::WebSocket;
