@@ -170,8 +170,8 @@ impl Race {
         let lines = log
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let decisions = lines.filter(|line| line.get("decision").is_some());
-        decisions.last().unwrap()
+        let mut decisions = lines.filter(|line| line.get("decision").is_some());
+        decisions.next_back().unwrap()
     }
 }
 
