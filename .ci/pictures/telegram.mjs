@@ -52,9 +52,9 @@ const STYLE = `
   .window { background: #cfdfe6; border: 1px solid #b9cbd3; border-radius: 10px; overflow: hidden; }
   .place { background: #fff; padding: 10px 18px; border-bottom: 1px solid #b9cbd3; }
   .place small { color: #6c7780; font-size: 14px; }
-  .message { display: grid; grid-template-columns: 40px 1fr; column-gap: 10px; align-items: end; padding: 14px; }
-  .avatar { width: 40px; height: 40px; border-radius: 50%; background: #3c83b0; color: #fff; font: bold 18px/40px ${SANS}; text-align: center; }
-  .bubble { background: #fff; border-radius: 14px 14px 14px 4px; padding: 8px 14px; overflow-wrap: anywhere; }
+  .message { display: grid; grid-template-columns: 36px 1fr; column-gap: 8px; align-items: end; padding: 12px 8px; }
+  .avatar { width: 36px; height: 36px; border-radius: 50%; background: #3c83b0; color: #fff; font: bold 17px/36px ${SANS}; text-align: center; }
+  .bubble { background: #fff; border-radius: 14px 14px 14px 4px; padding: 8px 12px; overflow-wrap: anywhere; }
   .name { color: #2b72a0; font-weight: bold; }
   .time { color: #7c8891; font-size: 13px; text-align: right; }
   .row { grid-column: 2; display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; margin-top: 4px; }
@@ -77,7 +77,7 @@ function emoji(html) {
   });
 }
 
-/** Draws a message's HTML, which is nearly HTML. */
+/** Draws a text in Telegram's HTML style, where a line break is a line break. */
 function text(html) {
   const strange = html.match(/<(?!\/?(?:code|pre)>)[^>]*>?/);
   if (strange) throw new Error(`cannot draw ${strange[0]}`);
