@@ -35,6 +35,13 @@ pub fn in_block(markup: Markup, text: &str) -> String {
     markup.block(text).into_owned()
 }
 
+/// Returns a message about a question that is over: without its first line, which asks and says that the call has not
+/// run.
+#[must_use]
+pub fn after_question(text: &str) -> &str {
+    text.split_once('\n').map_or(text, |(_, rest)| rest)
+}
+
 /// What a message says.
 pub(super) struct Facts<'a> {
     /// Which of the call's questions this is, as text.

@@ -38,7 +38,7 @@ impl Markup {
             // Our words have no markup, and `display` has escaped the rest.
             Markup::Plain | Markup::Markdown => Cow::Borrowed(text),
             Markup::Html => html(text, Spaces::Joined),
-            Markup::Telegram => html(text, Spaces::Kept),
+            Markup::Telegram => telegram_words(text),
             Markup::Mrkdwn => mrkdwn_words(text),
         }
     }
@@ -199,6 +199,26 @@ fn mrkdwn_words(text: &str) -> Cow<'_, str> {
         true => mrkdwn_code(text, Fence::Block),
         false => format!("`{}`", mrkdwn_code(text, Fence::Span)),
     })
+}
+
+/// Returns our own words, in which names between backticks become code.
+fn telegram_words(text: &str) -> Cow<'_, str> {
+    if !text.contains('`') || !has_only_code(text) {
+        return html(text, Spaces::Kept);
+    }
+    let mut words = String::with_capacity(text.len() * 2);
+    for (n, part) in text.split('`').enumerate() {
+        let part = html(part, Spaces::Kept);
+        match n % 2 {
+            0 => words.push_str(&part),
+            _ => {
+                words.push_str("<code>");
+                words.push_str(&part);
+                words.push_str("</code>");
+            }
+        }
+    }
+    Cow::Owned(words)
 }
 
 /// Returns true if all that mrkdwn finds in a text is code between two backticks.

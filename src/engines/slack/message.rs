@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::interaction::{APPROVE, DENY, OPEN, REASON, Target, is_id};
 use crate::approval::display::{indented, quoted_text};
 use crate::approval::item::Item;
-use crate::approval::render::{Card, Markup, ShownCall, card, in_span};
+use crate::approval::render::{Card, Markup, ShownCall, after_question, card, in_span};
 use crate::engines::chat::Outcome;
 use crate::engines::disclosure::Disclosure;
 use crate::mcp::json::{self, JsonError};
@@ -32,8 +32,8 @@ const ON_PAGE: &str =
 /// A question as people see it.
 #[derive(Debug)]
 pub(super) struct Question {
-    /// One line, for notifications and screen readers.
-    summary: String,
+    /// Names the call on one line.
+    named: String,
     /// The card.
     text: String,
     /// What the thread shows; empty if the card shows everything.
@@ -85,8 +85,8 @@ impl Question {
         };
         let name = |text| in_span(Markup::Mrkdwn, text, 60);
         Ok(Question {
-            summary: format!(
-                "A tool call waits for approval. Tool {}, server {}, risk {}",
+            named: format!(
+                "Tool {}, server {}, risk {}",
                 name(&item.tool),
                 name(&item.server),
                 item.risk
@@ -122,7 +122,7 @@ impl Question {
             }
             None => blocks.extend(self.way_to_page()),
         }
-        json!({"text": self.summary, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
+        json!({"text": self.summary(), "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
     }
 
     /// Returns the message while its thread is being written.
@@ -130,13 +130,18 @@ impl Question {
         let waiting =
             context("The buttons appear here as soon as the thread shows the whole call.");
         let blocks = [section(&self.text), waiting];
-        json!({"text": self.summary, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
+        json!({"text": self.summary(), "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
     }
 
     /// Returns the message that says what became of the question.
     pub(super) fn settled(&self, outcome: &Outcome<'_>) -> Value {
-        let blocks = [section(&self.text), section(&said(outcome))];
-        json!({"text": self.summary, "blocks": blocks})
+        let blocks = [section(&said(outcome)), section(after_question(&self.text))];
+        json!({"text": format!("{}. {}", outcome.what, self.named), "blocks": blocks})
+    }
+
+    /// One line, for notifications and screen readers.
+    fn summary(&self) -> String {
+        format!("A tool call waits for approval. {}", self.named)
     }
 
     fn approve(&self, value: &str) -> Value {
@@ -150,7 +155,7 @@ impl Question {
         if self.risk == Risk::High
             && let Some(button) = button.as_object_mut()
         {
-            let text = format!("The call runs at once. {}", self.about);
+            let text = format!("The call runs at once: {}", self.about);
             button.insert(
                 "confirm".to_owned(),
                 json!({
@@ -232,7 +237,9 @@ fn said(outcome: &Outcome<'_>) -> String {
         )),
         None => {}
     }
-    if let Some(engine) = engine {
+    // A mention says that it was here.
+    let is_here = approver.is_some_and(|name| name.starts_with("slack:"));
+    if let Some(engine) = engine.filter(|_| !is_here) {
         let engine = in_span(Markup::Mrkdwn, engine, QUOTED_NAME);
         text.push_str(&format!(" through {engine}"));
     }
@@ -393,10 +400,7 @@ mod tests {
     #[test]
     fn only_the_id_of_a_user_becomes_a_mention() {
         let said = |approver| said(&outcome(&ending(approver, "")));
-        assert_eq!(
-            said("slack:U024BE7LH"),
-            "*Approved* by <@U024BE7LH> through `slack`"
-        );
+        assert_eq!(said("slack:U024BE7LH"), "*Approved* by <@U024BE7LH>");
         for other in [
             "slack:U1> <!channel",
             "slack:",

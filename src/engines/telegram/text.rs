@@ -5,7 +5,7 @@
 use super::types::User;
 use crate::approval::display::{indented, quoted_name};
 use crate::approval::item::{Choice, Closed, Item};
-use crate::approval::render::{Card, Markup, Show, ShownCall, card, in_span};
+use crate::approval::render::{Card, Markup, Show, ShownCall, after_question, card, in_span};
 use crate::engines::courier::Ending;
 use crate::engines::disclosure::Disclosure;
 use crate::gate::EngineId;
@@ -55,8 +55,9 @@ impl Text {
         };
         // Markup is never shorter than what it shows.
         let later = |html: &str, notice| match units(html) <= MAX_MESSAGE - MAX_OUTCOME {
-            true => Ok(html.to_owned()),
-            false => card(item, &look(MAX_MESSAGE - MAX_OUTCOME, notice)).map(|card| card.text),
+            true => Ok(after_question(html).to_owned()),
+            false => card(item, &look(MAX_MESSAGE - MAX_OUTCOME, notice))
+                .map(|card| after_question(&card.text).to_owned()),
         };
         let whole = card(item, &look(MAX_MARKUP, CUT))?;
         let is_hidden = call != ShownCall::Whole;
