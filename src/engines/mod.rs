@@ -29,6 +29,7 @@ mod for_test;
 )]
 mod http;
 pub mod inbox;
+mod ntfy;
 pub mod registry;
 mod request;
 mod rows;

@@ -26,6 +26,7 @@ mod default_log;
 mod doctor;
 mod engine_command;
 mod engine_examples;
+mod engine_ntfy;
 mod engine_race;
 mod engine_slack;
 mod engine_telegram;

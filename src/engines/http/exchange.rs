@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::backoff;
+use super::lines::Lines;
 use super::runtime::HttpRuntime;
 use super::scrub::Scrub;
 use super::transport::TransportSettings;
@@ -162,6 +163,35 @@ impl Exchange {
             Err(BadBody::TooLong) => Err(too_long(&peer, max_body)),
             Err(BadBody::Broken(error)) => Err(self.unreachable(&peer, error)),
         }
+    }
+
+    /// Sends a request once, and returns the lines of the answer as they arrive. Each has at most `max_line` bytes.
+    ///
+    /// # Errors
+    /// If there is no answer, or one with another status than 2xx.
+    pub(in crate::engines) async fn subscribe(
+        &self,
+        request: Request,
+        answer_time: Duration,
+        max_line: usize,
+    ) -> Result<Lines, Failure> {
+        let peer = origin(request.url());
+        let client = self.runtime.client(request.url())?;
+        let response = timeout(answer_time, client.execute(request)).await;
+        let response = response
+            .map_err(|_| Failure::unreachable(format!("{peer} does not answer")))?
+            .map_err(|error| self.unreachable(&peer, error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Lines::new(response, peer, max_line));
+        }
+        let is_redirect = response.headers().contains_key(LOCATION);
+        // The body only helps to say what is wrong.
+        let body = match timeout(BODY_TIME, body_of(response, MAX_BODY)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        Err(self.refused(&peer, status, is_redirect, &body))
     }
 
     fn unreachable(&self, peer: &str, error: reqwest::Error) -> Failure {

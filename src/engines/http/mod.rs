@@ -4,6 +4,7 @@
 
 mod backoff;
 mod exchange;
+mod lines;
 mod runtime;
 mod scrub;
 mod transport;

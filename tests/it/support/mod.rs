@@ -7,6 +7,7 @@ mod http;
 mod http_upstream;
 mod inbox;
 mod login_server;
+pub(crate) mod ntfy;
 mod odd_server;
 mod programs;
 mod proxy_test;
