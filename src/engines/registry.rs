@@ -10,7 +10,7 @@ use super::http::TransportSettings;
 use super::slack;
 #[cfg(feature = "telegram")]
 use super::telegram;
-use super::{command, webhook};
+use super::{command, webhook, whatsapp};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -65,6 +65,7 @@ static ENGINES: &[Registration] = &[
     slack::REGISTRATION,
     #[cfg(feature = "telegram")]
     telegram::REGISTRATION,
+    whatsapp::REGISTRATION,
     webhook::REGISTRATION,
     command::REGISTRATION,
 ];

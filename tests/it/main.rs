@@ -30,6 +30,7 @@ mod engine_race;
 mod engine_slack;
 mod engine_telegram;
 mod engine_webhook;
+mod engine_whatsapp;
 mod engines;
 mod exposed_files;
 mod hostile;
