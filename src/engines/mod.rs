@@ -37,6 +37,7 @@ mod slack;
 mod standard_webhooks;
 #[cfg(feature = "telegram")]
 mod telegram;
+mod waha;
 mod webhook;
 mod whatsapp;
 

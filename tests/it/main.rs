@@ -29,6 +29,7 @@ mod engine_examples;
 mod engine_race;
 mod engine_slack;
 mod engine_telegram;
+mod engine_waha;
 mod engine_webhook;
 mod engine_whatsapp;
 mod engines;
