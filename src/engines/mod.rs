@@ -3,8 +3,8 @@
 //! Each question is first stored as an item of the inbox; then the engine's courier carries it to people. A new engine
 //! is one file here and one line in `registry`.
 
+mod bridge;
 mod callback;
-#[cfg(any(feature = "slack", feature = "telegram"))]
 #[cfg_attr(
     not(all(feature = "slack", feature = "telegram")),
     allow(
@@ -38,7 +38,9 @@ mod slack;
 mod standard_webhooks;
 #[cfg(feature = "telegram")]
 mod telegram;
+mod waha;
 mod webhook;
+mod whatsapp;
 
 pub use callback::{BadCallback, Callback, CallbackAnswer, Callbacks, Delivery};
 pub use courier::{

@@ -10,7 +10,7 @@ use super::http::TransportSettings;
 use super::slack;
 #[cfg(feature = "telegram")]
 use super::telegram;
-use super::{command, ntfy, webhook};
+use super::{command, ntfy, waha, webhook, whatsapp};
 use crate::approval::item::Assurance;
 use crate::gate::EngineId;
 
@@ -66,6 +66,8 @@ static ENGINES: &[Registration] = &[
     #[cfg(feature = "telegram")]
     telegram::REGISTRATION,
     ntfy::REGISTRATION,
+    whatsapp::REGISTRATION,
+    waha::REGISTRATION,
     webhook::REGISTRATION,
     command::REGISTRATION,
 ];

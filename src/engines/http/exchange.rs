@@ -59,11 +59,53 @@ pub(in crate::engines) struct Heard {
     pub(in crate::engines) body: Vec<u8>,
 }
 
+/// What one try may take.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engines) struct Patience {
+    /// How long to wait for the head of the answer.
+    pub(in crate::engines) answer_time: Duration,
+    /// The longest body that is read, in bytes.
+    pub(in crate::engines) max_body: usize,
+}
+
+impl Patience {
+    /// For an answer that a service may hold back until a person has decided.
+    pub(in crate::engines) const UNTIL_DECIDED: Patience = Patience::until_answered(ANSWER_TIME);
+
+    /// Waits so long for the head of the answer, and reads a body of the usual size.
+    pub(in crate::engines) const fn until_answered(answer_time: Duration) -> Patience {
+        Patience {
+            answer_time,
+            max_body: MAX_BODY,
+        }
+    }
+}
+
+/// Whether a request may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// As configured.
+    Freely,
+    /// Only if the service has certainly done nothing about it.
+    IfUntouched,
+}
+
+/// Why a request has no answer that counts.
+#[derive(Debug)]
+pub(in crate::engines) struct Undelivered {
+    pub(in crate::engines) failure: Failure,
+    /// The status of the last answer, if there was one.
+    pub(in crate::engines) status: Option<StatusCode>,
+}
+
 /// Why a try failed.
 struct Miss {
     failure: Failure,
     /// Whether a further try may help.
     is_retryable: bool,
+    /// Whether the service may have acted on the request.
+    may_have_arrived: bool,
+    status: Option<StatusCode>,
     retry_after: Option<Duration>,
 }
 
@@ -79,7 +121,7 @@ impl Exchange {
         &self,
         request: impl Fn() -> Result<Request, Failure>,
     ) -> Option<Result<Reply, Failure>> {
-        self.send_within(ANSWER_TIME, request).await
+        self.fetch(Patience::UNTIL_DECIDED, request).await
     }
 
     /// Like [`Exchange::send`], but each try waits only so long for the head of its answer.
@@ -91,19 +133,62 @@ impl Exchange {
         answer_time: Duration,
         request: impl Fn() -> Result<Request, Failure>,
     ) -> Option<Result<Reply, Failure>> {
+        self.fetch(Patience::until_answered(answer_time), request)
+            .await
+    }
+
+    /// Like [`Exchange::send`], within other limits for each try.
+    ///
+    /// # Errors
+    /// The failure of the last try.
+    pub(in crate::engines) async fn fetch(
+        &self,
+        patience: Patience,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Failure>> {
+        let sent = self.tries(Repeat::Freely, patience, request).await?;
+        Some(sent.map_err(|undelivered| undelivered.failure))
+    }
+
+    /// Like [`Exchange::send`], for a request that asks people: one that may have arrived is not sent again, because they
+    /// would be asked twice.
+    ///
+    /// # Errors
+    /// The failure of the last try, with the status of its answer.
+    pub(in crate::engines) async fn send_once(
+        &self,
+        patience: Patience,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Undelivered>> {
+        self.tries(Repeat::IfUntouched, patience, request).await
+    }
+
+    async fn tries(
+        &self,
+        repeat: Repeat,
+        patience: Patience,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Undelivered>> {
         let mut further = 0;
         loop {
             let sent = match request() {
-                Ok(request) => self.attempt(request, answer_time).await,
-                Err(failure) => return Some(Err(failure)),
+                Ok(request) => self.attempt(request, patience).await,
+                Err(failure) => Err(Miss::last(failure)),
             };
             let miss = match sent {
                 Ok(reply) => return Some(Ok(reply)),
                 Err(miss) => miss,
             };
             let retry = &self.transport.retry;
-            if !miss.is_retryable || further >= retry.attempts {
-                return Some(Err(after_tries(miss.failure, further)));
+            let may_repeat = match repeat {
+                Repeat::Freely => true,
+                Repeat::IfUntouched => !miss.may_have_arrived,
+            };
+            if !miss.is_retryable || !may_repeat || further >= retry.attempts {
+                return Some(Err(Undelivered {
+                    failure: after_tries(miss.failure, further),
+                    status: miss.status,
+                }));
             }
             further += 1;
             // What the service asks for beats our own maximum.
@@ -208,11 +293,17 @@ impl Exchange {
             .is_none_or(|limit| self.clock.elapsed().saturating_add(pause) < limit)
     }
 
-    async fn attempt(&self, request: Request, answer_time: Duration) -> Result<Reply, Miss> {
+    async fn attempt(&self, request: Request, patience: Patience) -> Result<Reply, Miss> {
+        let Patience {
+            answer_time,
+            max_body,
+        } = patience;
         let peer = origin(request.url());
         let unreachable = |why: String| Miss {
             failure: Failure::unreachable(self.scrub.clean(&why)),
             is_retryable: true,
+            may_have_arrived: true,
+            status: None,
             retry_after: None,
         };
         let client = self.runtime.client(request.url()).map_err(Miss::last)?;
@@ -220,8 +311,10 @@ impl Exchange {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 return Err(Miss {
+                    may_have_arrived: !error.is_connect(),
                     failure: self.unreachable(&peer, error),
                     is_retryable: true,
+                    status: None,
                     retry_after: None,
                 });
             }
@@ -232,7 +325,7 @@ impl Exchange {
         let location = text(&headers, &LOCATION);
         let wait = text(&headers, &RETRY_AFTER);
         let retry_after = wait.and_then(|wait| backoff::retry_after(&wait, unix_ms()));
-        let body = timeout(BODY_TIME, body_of(response, MAX_BODY)).await;
+        let body = timeout(BODY_TIME, body_of(response, max_body)).await;
         if !status.is_success() {
             // The body only helps to say what is wrong.
             let body = match body {
@@ -242,6 +335,12 @@ impl Exchange {
             return Err(Miss {
                 failure: self.refused(&peer, status, location.is_some(), &body),
                 is_retryable: self.transport.retryable_statuses.contains(&status.as_u16()),
+                // "Too Many Requests" and "Too Early" say that nothing was done (RFC 6585 section 4, RFC 8470 section 5.2).
+                may_have_arrived: !matches!(
+                    status,
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::TOO_EARLY
+                ),
+                status: Some(status),
                 retry_after: retry_after.or_else(|| retry_after_in(&body)),
             });
         }
@@ -253,7 +352,7 @@ impl Exchange {
                 headers,
                 body,
             }),
-            Ok(Err(BadBody::TooLong)) => Err(Miss::last(too_long(&peer, MAX_BODY))),
+            Ok(Err(BadBody::TooLong)) => Err(Miss::last(too_long(&peer, max_body))),
             Ok(Err(BadBody::Broken(error))) => {
                 let why = with_causes(&error.without_url());
                 Err(unreachable(format!(
@@ -290,6 +389,8 @@ impl Miss {
         Miss {
             failure,
             is_retryable: false,
+            may_have_arrived: true,
+            status: None,
             retry_after: None,
         }
     }

@@ -11,7 +11,9 @@ mod transport;
 #[cfg(feature = "slack")]
 mod websocket;
 
-pub(super) use self::exchange::{Exchange, Reply, join_same_origin, origin, retry_after_in};
+pub(super) use self::exchange::{
+    Exchange, Patience, Reply, Undelivered, join_same_origin, origin, retry_after_in,
+};
 pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::Task;
 pub(super) use self::scrub::Scrub;
