@@ -71,7 +71,7 @@ impl<'a> Disclosure<'a> {
         }
     }
 
-    /// Returns true if whoever receives all of it may approve the call.
+    /// Returns true if a person who is shown all of it may approve the call.
     pub(super) fn is_approvable(&self) -> bool {
         self.call() == ShownCall::Whole
     }

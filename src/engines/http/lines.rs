@@ -31,7 +31,7 @@ impl Lines {
         }
     }
 
-    /// Returns the next line without its end. Skips lines that are too long, so that whoever can write one cannot stop
+    /// Returns the next line without its end. Skips lines that are too long, so that nobody who can write one can stop
     /// us from reading the others. May be cancelled: nothing is lost.
     ///
     /// # Errors

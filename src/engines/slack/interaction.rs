@@ -116,7 +116,7 @@ pub(super) fn is_id(text: &str) -> bool {
 pub(super) struct Target {
     /// The item's id.
     pub(super) item: String,
-    /// Of exactly what the message shows. Whoever can write to the store cannot point a button at another call.
+    /// Of exactly what the message shows. A program that can write to the store cannot point a button at another call.
     pub(super) fingerprint: String,
     /// The engine's name in the process that asked.
     pub(super) engine: String,
