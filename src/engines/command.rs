@@ -37,24 +37,11 @@ pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("command"),
     Assurance::SharedSecret,
     &[
-        EngineOption {
-            key: "command",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "args",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "array", "items": {"type": "string"}}),
-        },
-        EngineOption {
-            key: "env",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "object", "additionalProperties": {"type": "string"}}),
-        },
+        EngineOption::required("command"),
+        EngineOption::optional("args")
+            .with_schema(|| json!({"type": "array", "items": {"type": "string"}})),
+        EngineOption::optional("env")
+            .with_schema(|| json!({"type": "object", "additionalProperties": {"type": "string"}})),
     ],
     read,
 );

@@ -16,7 +16,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT,
 };
 use reqwest::{Method, Request, Url};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use self::carried::{Carried, Codes, Reading};
@@ -24,36 +24,21 @@ use self::message::Text;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::disclosure::Disclosure;
 use super::http::{Exchange, PlainHttp, Scrub, TransportSettings, check_url, origin};
-use super::registry::{BadOptions, EngineOption, Registration};
+use super::registry::{BadOptions, EngineOption, Registration, text};
 use super::webhook::approver_of;
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::policy::Risk;
-use crate::sys::clock::{Clock, unix_ms};
+use crate::sys::clock::unix_ms;
 
-/// The entry in the registry. Whoever reads the topic holds the codes, so the level is that of a shared secret.
+/// The entry in the registry. Everybody who reads the topic holds the codes, so the level is that of a shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("ntfy"),
     Assurance::SharedSecret,
     &[
-        EngineOption {
-            key: "url",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "token",
-            is_required: false,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "replyTopic",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
+        EngineOption::required("url"),
+        EngineOption::optional("token").secret(),
+        EngineOption::optional("replyTopic"),
     ],
     read,
 );
@@ -103,16 +88,8 @@ fn settings(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<NtfySettings, BadOptions> {
-    let text = |key: &str| -> Result<Option<&str>, BadOptions> {
-        match options.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.trim())),
-            // Quotes nothing: it may be a secret.
-            Some(_) => Err(BadOptions(format!("`{key}` must be a string"))),
-        }
-    };
-    let (server, topic) = server_and_topic(text("url")?.unwrap_or_default(), transport)?;
-    let (token, reply) = (text("token")?, text("replyTopic")?);
+    let (server, topic) = server_and_topic(text(options, "url")?.unwrap_or_default(), transport)?;
+    let (token, reply) = (text(options, "token")?, text(options, "replyTopic")?);
     if let Some(reply) = reply {
         check_reply(reply, &topic, token)?;
     }
@@ -292,21 +269,7 @@ impl Drop for NtfyCourier {
 impl Shared {
     /// Returns what sends requests about one question.
     fn exchange(&self, item: Option<&Item>) -> Exchange {
-        let left = item.and_then(|item| item.expires_ms).map(|expires_ms| {
-            let left = expires_ms.saturating_sub(unix_ms());
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        let context = &self.context;
-        let limits = [left, context.timeout, Some(LONGEST)];
-        Exchange {
-            engine: context.name,
-            runtime: Arc::clone(&context.runtime),
-            transport: Arc::clone(&context.transport),
-            scrub: Arc::clone(&self.settings.scrub),
-            redaction: context.redaction.clone(),
-            clock: Clock::start(),
-            limit: limits.into_iter().flatten().min(),
-        }
+        Exchange::about(item, &self.context, &self.settings.scrub, LONGEST)
     }
 
     /// Publishes a question.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::courier::CourierSettings;
 use super::http::TransportSettings;
@@ -46,6 +46,54 @@ pub struct EngineOption {
     pub is_secret: bool,
     /// The JSON Schema of its value.
     pub schema: fn() -> Value,
+}
+
+impl EngineOption {
+    /// Creates the option of a text that must be set.
+    pub(super) const fn required(key: &'static str) -> EngineOption {
+        EngineOption {
+            key,
+            is_required: true,
+            is_secret: false,
+            schema: || json!({"type": "string"}),
+        }
+    }
+
+    /// Creates the option of a text that may be left out.
+    pub(super) const fn optional(key: &'static str) -> EngineOption {
+        EngineOption {
+            is_required: false,
+            ..EngineOption::required(key)
+        }
+    }
+
+    /// Returns the same option, with a secret as its value.
+    pub(super) const fn secret(self) -> EngineOption {
+        EngineOption {
+            is_secret: true,
+            ..self
+        }
+    }
+
+    /// Returns the same option, with a value of this schema in place of a text.
+    pub(super) const fn with_schema(self, schema: fn() -> Value) -> EngineOption {
+        EngineOption { schema, ..self }
+    }
+}
+
+/// Returns the text of an option, without white space around it.
+///
+/// # Errors
+/// If it is not a string. Does not quote it: it may be a secret.
+pub(super) fn text<'a>(
+    options: &'a Map<String, Value>,
+    key: &str,
+) -> Result<Option<&'a str>, BadOptions> {
+    match options.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.trim())),
+        Some(_) => Err(BadOptions(format!("`{key}` must be a string"))),
+    }
 }
 
 /// Why the options of an engine are invalid. Never quotes a secret.

@@ -36,36 +36,12 @@ pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("slack"),
     Assurance::ChannelAuthenticated,
     &[
-        EngineOption {
-            key: "botToken",
-            is_required: true,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "appToken",
-            is_required: true,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "channel",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "approvers",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
-        },
-        EngineOption {
-            key: "apiUrl",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
+        EngineOption::required("botToken").secret(),
+        EngineOption::required("appToken").secret(),
+        EngineOption::required("channel"),
+        EngineOption::required("approvers")
+            .with_schema(|| json!({"type": "array", "items": {"type": "string"}, "minItems": 1})),
+        EngineOption::optional("apiUrl"),
     ],
     read,
 );

@@ -27,7 +27,7 @@ use self::question::Question;
 use super::chat;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{HttpRuntime, PlainHttp, Scrub, TransportSettings, check_url};
-use super::registry::{BadOptions, EngineOption, Registration};
+use super::registry::{BadOptions, EngineOption, Registration, text};
 use super::rows::Rows;
 use crate::approval::item::{Assurance, Item};
 use crate::approval::render::{Markup, Show};
@@ -39,30 +39,11 @@ pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("telegram"),
     Assurance::ChannelAuthenticated,
     &[
-        EngineOption {
-            key: "botToken",
-            is_required: true,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "chatId",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": ["integer", "string"]}),
-        },
-        EngineOption {
-            key: "approvers",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "array", "items": {"type": "integer"}, "minItems": 1}),
-        },
-        EngineOption {
-            key: "apiUrl",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
+        EngineOption::required("botToken").secret(),
+        EngineOption::required("chatId").with_schema(|| json!({"type": ["integer", "string"]})),
+        EngineOption::required("approvers")
+            .with_schema(|| json!({"type": "array", "items": {"type": "integer"}, "minItems": 1})),
+        EngineOption::optional("apiUrl"),
     ],
     read,
 );
@@ -113,15 +94,7 @@ fn settings(
     transport: &TransportSettings,
 ) -> Result<TelegramSettings, BadOptions> {
     let bad = |why: &str| BadOptions(why.to_owned());
-    let text = |key: &str| -> Result<Option<&str>, BadOptions> {
-        match options.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            // Quotes nothing: it may be a secret.
-            Some(_) => Err(BadOptions(format!("`{key}` must be a string"))),
-        }
-    };
-    let token = text("botToken")?.unwrap_or_default().trim();
+    let token = text(options, "botToken")?.unwrap_or_default();
     if !is_token(token) {
         return Err(bad(
             "`botToken` must be the token of a bot, as BotFather gives it: digits, a colon, and then letters and digits",
@@ -152,7 +125,7 @@ fn settings(
             "`approvers` has more than {MAX_APPROVERS} ids"
         )));
     }
-    let api = text("apiUrl")?.unwrap_or(API);
+    let api = text(options, "apiUrl")?.unwrap_or(API);
     let mut api = check_url("apiUrl", api, transport, PlainHttp::IfAllowed)?;
     api.set_query(None);
     let mut scrub = Scrub::default();

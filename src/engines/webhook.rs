@@ -34,37 +34,18 @@ use crate::approval::item::{Assurance, Choice, Item, read_approver};
 use crate::approval::render::Show;
 use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure, FailureKind};
-use crate::sys::clock::{Clock, unix_ms};
+use crate::sys::clock::unix_ms;
 
-/// The entry in the registry. Whoever controls the service can answer, so the level is that of a shared secret.
+/// The entry in the registry. Anybody who controls the service can answer, so the level is that of a shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("webhook"),
     Assurance::SharedSecret,
     &[
-        EngineOption {
-            key: "url",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "headers",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "object", "additionalProperties": {"type": "string"}}),
-        },
-        EngineOption {
-            key: "secret",
-            is_required: false,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "approver",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
+        EngineOption::required("url"),
+        EngineOption::optional("headers")
+            .with_schema(|| json!({"type": "object", "additionalProperties": {"type": "string"}})),
+        EngineOption::optional("secret").secret(),
+        EngineOption::optional("approver"),
     ],
     read,
 );
@@ -284,20 +265,7 @@ impl WebhookSettings {
         item: Option<&Item>,
         longest: Duration,
     ) -> Exchange {
-        let left = item.and_then(|item| item.expires_ms).map(|expires_ms| {
-            let left = expires_ms.saturating_sub(unix_ms());
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        let limits = [left, context.timeout, Some(longest)];
-        Exchange {
-            engine: context.name,
-            runtime: Arc::clone(&context.runtime),
-            transport: Arc::clone(&context.transport),
-            scrub: Arc::clone(&self.scrub),
-            redaction: context.redaction.clone(),
-            clock: Clock::start(),
-            limit: limits.into_iter().flatten().min(),
-        }
+        Exchange::about(item, context, &self.scrub, longest)
     }
 
     /// Makes a request, signed if there is a secret. `id` stays the same for each try.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::ntfy::{Ntfy, REPLIES, TOKEN, TOPIC, code};
-use super::support::{OddServer, ProxyTest, Session, Terminal, eventually, response};
+use super::support::{OddServer, ProxyTest, Session, eventually, response};
 
 /// Long enough for a mistake to show.
 const A_MOMENT: Duration = Duration::from_millis(400);
@@ -386,22 +386,13 @@ fn in_a_race_a_verdict_elsewhere_voids_the_codes() {
 }
 
 fn engines_test(engine: &Value, token: &str) -> (Option<i32>, String) {
-    let state = tempfile::tempdir().unwrap();
-    let config = state.path().join("config.json");
-    let section = json!({"approvalProxy": {"engines": [engine]}});
-    std::fs::write(&config, section.to_string()).unwrap();
-    let mut command = Terminal::at(&state.path().join("state")).command(&["engines", "test"]);
-    command
-        .env("APPROVAL_CONFIG", &config)
-        .env("NTFY_TOKEN", token);
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    let text = text.concat();
+    let section = json!({"engines": [engine]});
+    let (code, text) = super::support::engines_test(section, &[("NTFY_TOKEN", token)]);
     assert!(
         !text.contains("FakeSecret") && !text.contains(REPLIES),
         "{text}"
     );
-    (output.status.code(), text)
+    (code, text)
 }
 
 #[test]

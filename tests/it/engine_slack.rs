@@ -15,7 +15,7 @@ use super::support::slack::{
     APP_TOKEN, BOT_TOKEN, CHANNEL, ERIK, FakeSlack, Fault, OLGA, STRANGER, buttons, envelope,
     links, mrkdwn,
 };
-use super::support::{Home, InboxProcess, Session, Terminal, eventually, proxy};
+use super::support::{Home, InboxProcess, Session, Terminal, eventually};
 
 /// Long enough for a mistake to show.
 const A_MOMENT: Duration = Duration::from_millis(400);
@@ -928,20 +928,9 @@ fn options_are_checked_when_they_are_read_and_errors_quote_no_secret() {
 
 /// Runs `engines test` with this engine in the user's configuration.
 fn engines_test(slack: &FakeSlack) -> (Option<i32>, String) {
-    let home = Home::new();
-    let config = json!({"approvalProxy": {
-        "engines": [slack.engine(&json!({}))], "approvalRetryAttempts": 0,
-    }});
-    home.write("config/approval-proxy/config.json", &config.to_string());
-    let mut command = home.command(&proxy());
-    command
-        .args(["engines", "test"])
-        .env("XDG_CONFIG_HOME", home.path().join("config"))
-        .env("SLACK_BOT", BOT_TOKEN)
-        .env("SLACK_APP", APP_TOKEN);
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(text).unwrap())
+    let section = json!({"engines": [slack.engine(&json!({}))], "approvalRetryAttempts": 0});
+    let env = [("SLACK_BOT", BOT_TOKEN), ("SLACK_APP", APP_TOKEN)];
+    super::support::engines_test(section, &env)
 }
 
 #[test]

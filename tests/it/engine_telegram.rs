@@ -643,23 +643,15 @@ fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
 }
 
 fn engines_test(api: &BotApi, change: &Value) -> (Option<i32>, String) {
-    let state = tempfile::tempdir().unwrap();
     let mut engine = api.engine();
     for (key, value) in change.as_object().unwrap() {
         engine[key] = value.clone();
     }
-    let config = state.path().join("config.json");
-    let section = json!({"approvalProxy": {"engines": [engine]}});
-    std::fs::write(&config, section.to_string()).unwrap();
-    let mut command = Terminal::at(&state.path().join("state")).command(&["engines", "test"]);
-    command
-        .env("APPROVAL_CONFIG", &config)
-        .env("TG_TOKEN", BotApi::token());
-    let output = command.output().unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    let text = text.concat();
+    let section = json!({"engines": [engine]});
+    let env = [("TG_TOKEN", &*BotApi::token())];
+    let (code, text) = super::support::engines_test(section, &env);
     assert!(!text.contains("FakeSecret"), "{text}");
-    (output.status.code(), text)
+    (code, text)
 }
 
 #[test]

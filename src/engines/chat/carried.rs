@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::approval::item::{Choice, Item};
-use crate::engines::{Answer, CarriedVerdict, Ending};
+use crate::engines::{Answer, CarriedVerdict, Ending, HttpRuntime};
 use crate::gate::{Failure, FailureKind};
 
 /// How many items one engine carries at once.
@@ -91,6 +91,25 @@ impl Carried {
         items.over.retain(|(over, _)| *over != item.id);
         items.open.insert(item.id.clone(), waiting);
         Ok(ended)
+    }
+
+    /// Adds an item and starts `work` about it, which hears when nobody waits any more. Reports a failure if either is not
+    /// possible.
+    pub(in crate::engines) fn carry<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        item: &Item,
+        answer: Answer,
+        runtime: &HttpRuntime,
+        work: impl FnOnce(oneshot::Receiver<Ended>) -> W,
+    ) {
+        let ended = match self.insert(item, answer) {
+            Ok(ended) => ended,
+            Err((answer, failure)) => return answer.send(Err(failure)),
+        };
+        // It ends by itself, soon after the item does.
+        if let Err(failure) = runtime.spawn_detached(work(ended)) {
+            self.fail(&item.id, failure);
+        }
     }
 
     /// People are shown the whole call, so they may approve it.

@@ -15,6 +15,8 @@ use super::lines::Lines;
 use super::runtime::HttpRuntime;
 use super::scrub::Scrub;
 use super::transport::TransportSettings;
+use crate::approval::item::Item;
+use crate::engines::courier::CourierContext;
 use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::sys::clock::{Clock, random_seed, unix_ms};
@@ -110,6 +112,39 @@ struct Miss {
 }
 
 impl Exchange {
+    /// Creates what sends requests of the engine with this context, without its `scrub`'s secrets in errors. No further
+    /// try begins once `limit` is over.
+    pub(in crate::engines) fn new(
+        context: &CourierContext,
+        scrub: &Arc<Scrub>,
+        limit: Option<Duration>,
+    ) -> Exchange {
+        Exchange {
+            engine: context.name,
+            runtime: Arc::clone(&context.runtime),
+            transport: Arc::clone(&context.transport),
+            scrub: Arc::clone(scrub),
+            redaction: context.redaction.clone(),
+            clock: Clock::start(),
+            limit,
+        }
+    }
+
+    /// Like [`Exchange::new`], about one question: until its time is up, the engine's, or `longest`.
+    pub(in crate::engines) fn about(
+        item: Option<&Item>,
+        context: &CourierContext,
+        scrub: &Arc<Scrub>,
+        longest: Duration,
+    ) -> Exchange {
+        let left = item.and_then(|item| item.expires_ms).map(|expires_ms| {
+            let left = expires_ms.saturating_sub(unix_ms());
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        });
+        let limits = [left, context.timeout, Some(longest)];
+        Exchange::new(context, scrub, limits.into_iter().flatten().min())
+    }
+
     /// Sends a request until it is answered, or no further try is allowed. `request` makes it anew for each try.
     ///
     /// Returns `None` if the question's time is up before the next try may begin. That is no failure: the gate has the

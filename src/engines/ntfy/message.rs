@@ -95,7 +95,7 @@ impl Text {
             add("click", click.into());
         }
         if let Some((codes, url)) = buttons {
-            // Without headers: whoever presses needs no credential to write to that topic.
+            // Without headers: pressing a button needs no credential to write to that topic.
             let button = |label: &str, code: &str| {
                 json!({
                     "action": "http", "label": label, "url": url.as_str(), "method": "POST", "body": code,

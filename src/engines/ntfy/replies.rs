@@ -100,7 +100,7 @@ impl Reader {
             .await?;
         loop {
             let line = lines.next(SILENCE).await?;
-            // Whoever publishes decides what a message is, so anything that is none is left out.
+            // Anybody may publish anything here, so we skip what is no message.
             let Ok(event) = serde_json::from_slice::<Event>(&line) else {
                 continue;
             };

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use crate::engines::for_test::{carry, context, item};
 use crate::sys::secret::Secret;

@@ -17,7 +17,6 @@ use crate::engines::http::{Exchange, Scrub, origin};
 use crate::engines::{CourierContext, registry::BadOptions};
 use crate::evidence::redact::Redaction;
 use crate::gate::{Failure, FailureKind};
-use crate::sys::clock::Clock;
 use crate::sys::secret::Secret;
 
 /// How long one try may take.
@@ -85,15 +84,7 @@ impl Api {
 
     /// Returns what sends requests. No further try begins once `limit` is over.
     pub(super) fn exchange(&self, context: &CourierContext, limit: Option<Duration>) -> Exchange {
-        Exchange {
-            engine: context.name,
-            runtime: Arc::clone(&context.runtime),
-            transport: Arc::clone(&context.transport),
-            scrub: Arc::clone(&self.scrub),
-            redaction: context.redaction.clone(),
-            clock: Clock::start(),
-            limit,
-        }
+        Exchange::new(context, &self.scrub, limit)
     }
 
     /// Calls a method with JSON. Returns `None` if the exchange's time is up before it succeeds.

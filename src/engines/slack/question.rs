@@ -25,7 +25,6 @@ use crate::engines::chat::{Ended, has_failed, outcome};
 use crate::engines::disclosure::Disclosure;
 use crate::engines::http::Exchange;
 use crate::gate::{Failure, FailureKind};
-use crate::sys::clock::unix_ms;
 
 /// How long the tries to send one question may go on, if it has no limit of its own.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -242,13 +241,7 @@ impl Asked {
 
     /// Returns what sends while the question is open.
     fn asking(&self) -> Exchange {
-        let context = &self.engine.context;
-        let left = self.item.expires_ms.map(|expires_ms| {
-            let left = expires_ms.saturating_sub(unix_ms());
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        let limits = [left, context.timeout, Some(LONGEST)];
-        let limit = limits.into_iter().flatten().min();
-        self.engine.api.exchange(context, limit)
+        let (api, context) = (&self.engine.api, &self.engine.context);
+        Exchange::about(Some(&self.item), context, &api.scrub, LONGEST)
     }
 }

@@ -16,12 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::engines::courier::CourierContext;
-use crate::engines::http::{
-    Exchange, HttpRuntime, Scrub, TransportSettings, origin, retry_after_in,
-};
-use crate::evidence::redact::Redaction;
-use crate::gate::{EngineId, Failure, FailureKind};
-use crate::sys::clock::{Clock, random_hex};
+use crate::engines::http::{Exchange, Scrub, origin, retry_after_in};
+use crate::gate::{Failure, FailureKind};
+use crate::sys::clock::random_hex;
 use crate::sys::secret::Secret;
 
 /// How long a call may go unanswered, apart from a poll, which the server holds back.
@@ -33,11 +30,8 @@ const MAX_POLL: usize = 4 * 1024 * 1024;
 /// A bot, and how it is reached.
 #[derive(Clone)]
 pub(super) struct Bot {
-    engine: EngineId,
-    runtime: Arc<HttpRuntime>,
-    transport: Arc<TransportSettings>,
+    context: CourierContext,
     scrub: Arc<Scrub>,
-    redaction: Redaction,
     address: Address,
 }
 
@@ -117,11 +111,8 @@ impl fmt::Debug for Bot {
 impl Bot {
     pub(super) fn new(address: Address, scrub: Arc<Scrub>, context: &CourierContext) -> Bot {
         Bot {
-            engine: context.name,
-            runtime: Arc::clone(&context.runtime),
-            transport: Arc::clone(&context.transport),
+            context: context.clone(),
             scrub,
-            redaction: context.redaction.clone(),
             address,
         }
     }
@@ -206,7 +197,11 @@ impl Bot {
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Refusal {
         let refused: Result<Refused, _> = serde_json::from_slice(body);
         let description = refused.map_or_else(
-            |_| self.scrub.quote(body, &self.redaction).unwrap_or_default(),
+            |_| {
+                self.scrub
+                    .quote(body, &self.context.redaction)
+                    .unwrap_or_default()
+            },
             |refused| self.scrub.clean(&refused.description),
         );
         let peer = origin(&self.address.api);
@@ -224,7 +219,9 @@ impl Bot {
             }
             _ => (FailureKind::Rejected, ""),
         };
-        let quoted = self.scrub.quote(description.as_bytes(), &self.redaction);
+        let quoted = self
+            .scrub
+            .quote(description.as_bytes(), &self.context.redaction);
         let why = format!(
             "{peer} answered {status}: {}{advice}",
             quoted.unwrap_or_else(|| "nothing".to_owned())
@@ -254,15 +251,7 @@ impl Bot {
     }
 
     fn exchange(&self, limit: Option<Duration>) -> Exchange {
-        Exchange {
-            engine: self.engine,
-            runtime: Arc::clone(&self.runtime),
-            transport: Arc::clone(&self.transport),
-            scrub: Arc::clone(&self.scrub),
-            redaction: self.redaction.clone(),
-            clock: Clock::start(),
-            limit,
-        }
+        Exchange::new(&self.context, &self.scrub, limit)
     }
 
     fn request(&self, method: &str, kind: &str, body: Vec<u8>) -> Request {

@@ -13,7 +13,7 @@ use approval_proxy::engines::inbox::store::{self, ApprovalRequests, Lease, Login
 use approval_proxy::evidence::redact::Redaction;
 use approval_proxy::sys::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Http, ProxyTest, Pty, Session, eventually, proxy};
 
@@ -48,6 +48,21 @@ impl ProxyTest {
         session.handshake_as("2025-06-18", serde_json::json!({}));
         session
     }
+}
+
+/// Runs `engines test` with this user configuration and these variables. Returns its exit code and all that it wrote.
+pub(crate) fn engines_test(section: Value, env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.json");
+    std::fs::write(&config, json!({"approvalProxy": section}).to_string()).unwrap();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let mut command = terminal.command(&["engines", "test"]);
+    command
+        .env("APPROVAL_CONFIG", &config)
+        .envs(env.iter().copied());
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code(), text.concat())
 }
 
 impl Session {

@@ -22,7 +22,7 @@ pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
 };
 pub(crate) use http_upstream::HttpUpstream;
-pub(crate) use inbox::{InboxProcess, Terminal, announced_page};
+pub(crate) use inbox::{InboxProcess, Terminal, announced_page, engines_test};
 pub(crate) use login_server::LoginServer;
 pub(crate) use odd_server::{OddServer, Request, plain_response, response};
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
