@@ -18,7 +18,6 @@ use super::http::{Exchange, PlainHttp, Scrub, TransportSettings, check_url, orig
 use super::registry::BadOptions;
 use crate::approval::item::Item;
 use crate::gate::{Failure, FailureKind};
-use crate::sys::clock::{Clock, unix_ms};
 
 /// How long a call may go unanswered, unless the bridge holds its answer back until a person has decided.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
@@ -34,13 +33,13 @@ pub(super) struct Bridge {
     url: Url,
     /// Sent with every request.
     headers: HeaderMap,
+    /// The key of the configuration that its credential is from.
+    credential_key: &'static str,
     pub(super) scrub: Arc<Scrub>,
 }
 
 /// What a bridge asks for with every request.
 pub(super) struct Credential<'a> {
-    /// The key of the configuration that it is from.
-    pub(super) key: &'a str,
     /// The header that carries it.
     pub(super) header: HeaderName,
     /// What stands before it there.
@@ -49,7 +48,7 @@ pub(super) struct Credential<'a> {
 }
 
 impl Bridge {
-    /// Reads the URL in the option `key`.
+    /// Reads the URL in the option `key`. `credential_key` says where a credential is configured, also if there is none.
     ///
     /// # Errors
     /// Says what is wrong. Quotes no secret.
@@ -57,6 +56,7 @@ impl Bridge {
         key: &str,
         url: &str,
         transport: &TransportSettings,
+        credential_key: &'static str,
         credential: Option<Credential<'_>>,
     ) -> Result<Bridge, BadOptions> {
         let mut url = check_url(key, url, transport, PlainHttp::IfAllowed)?;
@@ -77,8 +77,7 @@ impl Bridge {
             let value = format!("{}{}", credential.scheme, credential.secret);
             let mut value = HeaderValue::try_from(value).map_err(|_| {
                 BadOptions(format!(
-                    "`{}` has characters that no header can have",
-                    credential.key
+                    "`{credential_key}` has characters that no header can have"
                 ))
             })?;
             value.set_sensitive(true);
@@ -88,6 +87,7 @@ impl Bridge {
         Ok(Bridge {
             url,
             headers,
+            credential_key,
             scrub: Arc::new(scrub),
         })
     }
@@ -126,33 +126,31 @@ impl Bridge {
 
     /// Returns what sends requests, about one question if there is an item.
     pub(super) fn exchange(&self, context: &CourierContext, item: Option<&Item>) -> Exchange {
-        let left = item.and_then(|item| item.expires_ms).map(|expires_ms| {
-            let left = expires_ms.saturating_sub(unix_ms());
-            Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        });
-        let limits = [left, context.timeout, Some(LONGEST)];
-        Exchange {
-            engine: context.name,
-            runtime: Arc::clone(&context.runtime),
-            transport: Arc::clone(&context.transport),
-            scrub: Arc::clone(&self.scrub),
-            redaction: context.redaction.clone(),
-            clock: Clock::start(),
-            limit: limits.into_iter().flatten().min(),
+        Exchange::about(item, context, &self.scrub, LONGEST)
+    }
+
+    /// Adds what to do about a refused credential.
+    pub(super) fn explained(&self, failure: Failure) -> Failure {
+        match failure.kind {
+            FailureKind::Misconfigured => Failure {
+                why: format!("{}; check `{}`", failure.why, self.credential_key),
+                ..failure
+            },
+            FailureKind::Unreachable | FailureKind::Rejected | FailureKind::RateLimited => failure,
         }
     }
 
-    /// Says whether a status means that the bridge would take questions. `key` is where its credential is configured.
+    /// Says whether a status means that the bridge would take questions.
     ///
     /// # Errors
     /// If it would not.
-    pub(super) fn accepts(&self, status: StatusCode, key: &str) -> Result<(), Failure> {
+    pub(super) fn accepts(&self, status: StatusCode) -> Result<(), Failure> {
         let peer = self.peer();
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.explained(Failure {
                 kind: FailureKind::Misconfigured,
-                why: format!("{peer} answered {status}; check `{key}`"),
-            }),
+                why: format!("{peer} answered {status}"),
+            })),
             status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
                 Err(Failure::unreachable(format!("{peer} answered {status}")))
             }
@@ -174,21 +172,6 @@ impl fmt::Debug for Bridge {
         f.debug_struct("Bridge")
             .field("origin", &self.peer())
             .finish_non_exhaustive()
-    }
-}
-
-/// Returns the text of an option.
-///
-/// # Errors
-/// If it is not a string. Does not quote it: it may be a secret.
-pub(super) fn text<'a>(
-    options: &'a Map<String, Value>,
-    key: &str,
-) -> Result<Option<&'a str>, BadOptions> {
-    match options.get(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.trim())),
-        Some(_) => Err(BadOptions(format!("`{key}` must be a string"))),
     }
 }
 
@@ -225,13 +208,19 @@ mod tests {
 
     fn bridge(url: &str) -> Bridge {
         let credential = Credential {
-            key: "approvalAuthToken",
             header: AUTHORIZATION,
             scheme: "Bearer ",
             secret: "PROBE-bearer-secret",
         };
         let transport = TransportSettings::default();
-        Bridge::new("bridgeUrl", url, &transport, Some(credential)).unwrap()
+        Bridge::new(
+            "bridgeUrl",
+            url,
+            &transport,
+            "approvalAuthToken",
+            Some(credential),
+        )
+        .unwrap()
     }
 
     #[test]

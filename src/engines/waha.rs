@@ -18,52 +18,23 @@ use super::bridge::{self, ANSWER_TIME, Bridge, Credential};
 use super::chat::Carried;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::TransportSettings;
-use super::registry::{BadOptions, EngineOption, Registration};
+use super::registry::{BadOptions, EngineOption, Registration, text};
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
 
-/// The entry in the registry. WAHA says who wrote, but whoever has its API key controls it, so the level is that of a
+/// The entry in the registry. WAHA says who wrote, but anybody with its API key controls it, so the level is that of a
 /// shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("waha"),
     Assurance::SharedSecret,
     &[
-        EngineOption {
-            key: "url",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "chatId",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "approvers",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
-        },
-        EngineOption {
-            key: "session",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "apiKey",
-            is_required: false,
-            is_secret: true,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "pollInterval",
-            is_required: false,
-            is_secret: false,
-            schema: bridge::poll_interval_schema,
-        },
+        EngineOption::required("url"),
+        EngineOption::required("chatId"),
+        EngineOption::required("approvers")
+            .with_schema(|| json!({"type": "array", "items": {"type": "string"}, "minItems": 1})),
+        EngineOption::optional("session"),
+        EngineOption::optional("apiKey").secret(),
+        EngineOption::optional("pollInterval").with_schema(bridge::poll_interval_schema),
     ],
     read,
 );
@@ -96,7 +67,7 @@ fn read(
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
     let bad = |why: &str| BadOptions(why.to_owned());
-    let chat = bridge::text(options, "chatId")?.and_then(id);
+    let chat = text(options, "chatId")?.and_then(id);
     let chat = chat.ok_or_else(|| {
         bad("`chatId` must be the id of a chat, such as `15552220000@c.us`, or `120363000000000001@g.us` for a group")
     })?;
@@ -119,22 +90,21 @@ fn read(
             "`approvers` has more than {MAX_APPROVERS} ids"
         )));
     }
-    let session = bridge::text(options, "session")?.unwrap_or(SESSION);
+    let session = text(options, "session")?.unwrap_or(SESSION);
     let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     if !(1..=MAX_SESSION).contains(&session.len()) || !session.bytes().all(is_part) {
         return Err(bad(
             "`session` must be the name of a session of WAHA: letters, digits, `-` and `_`",
         ));
     }
-    let key = bridge::text(options, KEY)?.map(|secret| Credential {
-        key: KEY,
+    let key = text(options, KEY)?.map(|secret| Credential {
         header: HeaderName::from_static("x-api-key"),
         scheme: "",
         secret,
     });
-    let url = bridge::text(options, "url")?.unwrap_or_default();
+    let url = text(options, "url")?.unwrap_or_default();
     Ok(Some(Arc::new(WahaSettings {
-        bridge: Bridge::new("url", url, transport, key)?,
+        bridge: Bridge::new("url", url, transport, KEY, key)?,
         session: session.into(),
         chat: chat.into(),
         approvers: approvers.into(),
@@ -192,7 +162,8 @@ impl CourierSettings for WahaSettings {
         let answered = context.runtime.wait(deadline, async move {
             let path = ["api", "sessions", &*session];
             let get = || Ok(bridge.request(Method::GET, &path, &[], None));
-            exchange.send_within(ANSWER_TIME, get).await
+            let sent = exchange.send_within(ANSWER_TIME, get).await?;
+            Some(sent.map_err(|failure| bridge.explained(failure)))
         })?;
         let (peer, session) = (self.bridge.peer(), &self.session);
         let answered = answered.unwrap_or_else(|| {
@@ -229,10 +200,6 @@ struct WahaCourier {
 
 impl Courier for WahaCourier {
     fn carry(&mut self, item: &Item, answer: Answer) {
-        let ended = match self.carried.insert(item, answer) {
-            Ok(ended) => ended,
-            Err((answer, failure)) => return answer.send(Err(failure)),
-        };
         let question = Question {
             settings: self.settings.clone(),
             exchange: self.settings.bridge.exchange(&self.context, Some(item)),
@@ -240,10 +207,9 @@ impl Courier for WahaCourier {
             carried: Arc::clone(&self.carried),
             item: item.clone(),
         };
-        let work = question.run(ended);
-        if let Err(failure) = self.context.runtime.spawn_detached(work) {
-            self.carried.fail(&item.id, failure);
-        }
+        let runtime = &self.context.runtime;
+        self.carried
+            .carry(item, answer, runtime, |ended| question.run(ended));
     }
 
     fn withdraw(&mut self, item: &str, ending: &Ending) {

@@ -16,35 +16,21 @@ use super::bridge::{self, Bridge, Credential};
 use super::chat::Carried;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::TransportSettings;
-use super::registry::{BadOptions, EngineOption, Registration};
+use super::registry::{BadOptions, EngineOption, Registration, text};
 use super::webhook::approver_of;
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure};
 
-/// The entry in the registry. Whoever controls the bridge can answer, and it does not say who did, so the level is that
+/// The entry in the registry. Anybody who controls the bridge can answer, and it does not say who did, so the level is that
 /// of a shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("whatsapp"),
     Assurance::SharedSecret,
     &[
-        EngineOption {
-            key: "bridgeUrl",
-            is_required: true,
-            is_secret: false,
-            schema: || json!({"type": "string"}),
-        },
-        EngineOption {
-            key: "apiMode",
-            is_required: false,
-            is_secret: false,
-            schema: || json!({"enum": ["approvals", "whatsapp_poll", "auto"]}),
-        },
-        EngineOption {
-            key: "pollInterval",
-            is_required: false,
-            is_secret: false,
-            schema: bridge::poll_interval_schema,
-        },
+        EngineOption::required("bridgeUrl"),
+        EngineOption::optional("apiMode")
+            .with_schema(|| json!({"enum": ["approvals", "whatsapp_poll", "auto"]})),
+        EngineOption::optional("pollInterval").with_schema(bridge::poll_interval_schema),
     ],
     read,
 );
@@ -78,8 +64,8 @@ fn read(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    let url = bridge::text(options, "bridgeUrl")?.unwrap_or_default();
-    let mode = match bridge::text(options, "apiMode")? {
+    let url = text(options, "bridgeUrl")?.unwrap_or_default();
+    let mode = match text(options, "apiMode")? {
         Some("approvals") => ApiMode::Approvals,
         Some("whatsapp_poll") => ApiMode::Poll,
         Some("auto") | None => ApiMode::Auto,
@@ -90,13 +76,12 @@ fn read(
         }
     };
     let token = transport.auth_token.as_ref().map(|token| Credential {
-        key: TOKEN_KEY,
         header: AUTHORIZATION,
         scheme: "Bearer ",
         secret: token.expose(),
     });
     Ok(Some(Arc::new(WhatsappSettings {
-        bridge: Bridge::new("bridgeUrl", url, transport, token)?,
+        bridge: Bridge::new("bridgeUrl", url, transport, TOKEN_KEY, token)?,
         mode,
         poll_interval: bridge::poll_interval(options, POLL_INTERVAL)?,
         approver: approver_of("whatsapp", name, None)?.into(),
@@ -132,7 +117,7 @@ impl CourierSettings for WhatsappSettings {
             let get = || Ok(bridge.request(Method::GET, path, &[], None));
             exchange.probe(get).await
         })??;
-        self.bridge.accepts(seen, TOKEN_KEY)?;
+        self.bridge.accepts(seen)?;
         Ok(format!(
             "{} answers ({} to GET); only a question can show whether it reaches WhatsApp",
             self.bridge.peer(),
@@ -150,10 +135,6 @@ struct WhatsappCourier {
 
 impl Courier for WhatsappCourier {
     fn carry(&mut self, item: &Item, answer: Answer) {
-        let ended = match self.carried.insert(item, answer) {
-            Ok(ended) => ended,
-            Err((answer, failure)) => return answer.send(Err(failure)),
-        };
         let question = Question {
             settings: self.settings.clone(),
             exchange: self.settings.bridge.exchange(&self.context, Some(item)),
@@ -161,16 +142,15 @@ impl Courier for WhatsappCourier {
             carried: Arc::clone(&self.carried),
             item: item.clone(),
         };
-        let work = async move {
+        let work = |ended| async move {
             tokio::select! {
                 // Nobody waits for the verdict any more. The bridge has no way to take a question back.
                 _ = ended => {}
                 () = question.run() => {}
             }
         };
-        if let Err(failure) = self.context.runtime.spawn_detached(work) {
-            self.carried.fail(&item.id, failure);
-        }
+        self.carried
+            .carry(item, answer, &self.context.runtime, work);
     }
 
     fn withdraw(&mut self, item: &str, ending: &Ending) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{OddServer, ProxyTest, Request, Session, eventually, response};
+use super::support::{OddServer, ProxyTest, Request, Session, engines_test, eventually, response};
 
 const KEY: &str = "waha-key-0123456789";
 const ANN: &str = "15552220000@c.us";
@@ -112,7 +112,8 @@ fn serve(chat: &str, messages: &Mutex<Vec<Value>>, request: &Request) -> String 
             all.reverse();
             json(200, all.into())
         }
-        ("GET", "/api/sessions/default") => json(200, json!({"status": "SCAN_QR_CODE"})),
+        ("GET", "/api/sessions/default") => json(200, json!({"status": "WORKING"})),
+        ("GET", "/api/sessions/new") => json(200, json!({"status": "SCAN_QR_CODE"})),
         _ => json(404, json!({"statusCode": 404})),
     }
 }
@@ -258,4 +259,28 @@ fn a_question_that_is_over_says_so_and_a_late_yes_counts_for_nothing() {
     waha.say(ANN, "yes", Some(&one));
     std::thread::sleep(SOME_POLLS);
     assert_eq!(session.runs_of("wipe"), 0);
+}
+
+#[test]
+fn engines_test_says_whether_the_session_is_signed_in() {
+    let waha = Waha::start(ANN);
+    let test = |session: &str, key| {
+        let mut engine = waha.engine();
+        engine["session"] = json!(session);
+        engines_test(json!({"engines": [engine]}), &[("WAHA_KEY", key)])
+    };
+    let (code, text) = test("default", KEY);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("`default` is signed in"), "{text}");
+    let (code, text) = test("new", KEY);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("is not signed in"), "{text}");
+    let (code, text) = test("default", "wrong-key-4711");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("401") && text.contains("check `apiKey`"),
+        "{text}"
+    );
+    assert!(!text.contains("wrong-key"), "{text}");
+    assert!(waha.messages.lock().unwrap().is_empty());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{OddServer, ProxyTest, Request, Session, eventually, response};
+use super::support::{OddServer, ProxyTest, Request, Session, engines_test, eventually, response};
 
 const TOKEN: &str = "bridge-token-0123456789";
 /// What a webhook answers if it must be asked.
@@ -303,6 +303,30 @@ fn a_secret_of_the_call_stays_here_and_such_a_call_can_only_be_denied() {
     assert_eq!(session.runs_of("wipe"), 0);
 }
 
+// A poll offered "Approve" for a call that was not shown whole, and that answer was then a failure.
+#[test]
+fn a_poll_about_a_call_with_a_secret_offers_the_inbox_in_place_of_a_yes() {
+    let bridge = Bridge::start(Post::Unknown);
+    let mut session = start(json!([bridge.engine("whatsapp_poll")]));
+    bridge.votes(json!("Decide in the inbox"));
+    let id = session.call("wipe", json!({"password": "hunter2-XK"}));
+    let item = session.terminal().wait_for_item("wipe");
+    eventually("a poll", || {
+        bridge.seen("POST", "/bridge/whatsapp_poll") == 1
+    });
+    let poll = bridge.state.asked.lock().unwrap().polls[0].clone();
+    assert_eq!(poll["options"], json!(["Decide in the inbox", "❌ Deny"]));
+    session.terminal().approve(&item);
+    session.expect_ran(id);
+    let mut log = session.log().into_iter();
+    assert!(!log.any(|line| line["event"] == "engine_failed"));
+    // A bridge that says what was not offered.
+    bridge.votes(json!("✅ Approve"));
+    let id = session.call("wipe", json!({"password": "hunter2-XK"}));
+    session.refusal(id);
+    assert_eq!(session.runs_of("wipe"), 1);
+}
+
 #[test]
 fn a_question_that_is_over_is_not_polled_any_more() {
     let bridge = Bridge::start(Post::Serves);
@@ -335,6 +359,25 @@ fn a_wrong_token_is_named_and_stays_out_of_every_text() {
     let text = session.refusal(id);
     assert!(!text.contains("wrong-token"), "{text}");
     session.stderr_says("answered 401");
+    session.stderr_says("check `approvalAuthToken`");
     let shown = session.stderr();
     assert!(!shown.contains("wrong-token"), "{shown}");
+}
+
+#[test]
+fn engines_test_says_whether_the_bridge_accepts_the_token() {
+    let bridge = Bridge::start(Post::Serves);
+    let test = |token| {
+        let engines = [bridge.engine("auto")];
+        let section = json!({"engines": engines, "approvalAuthToken": "${WA_TOKEN}"});
+        engines_test(section, &[("WA_TOKEN", token)])
+    };
+    let (code, text) = test(TOKEN);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("whatsapp: http://127.0.0.1"), "{text}");
+    let (code, text) = test("wrong-token-4711");
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("401") && text.contains("check `approvalAuthToken`"));
+    assert!(!text.contains("wrong-token"), "{text}");
+    assert_eq!(bridge.seen("POST", "/bridge/approvals"), 0);
 }

@@ -50,7 +50,7 @@ impl Question {
         let since_s = unix_ms() / 1_000 - SKEW_S;
         let sent = match self.send().await {
             Some(Ok(sent)) => sent,
-            Some(Err(failure)) => return self.carried.fail(&self.item.id, failure),
+            Some(Err(failure)) => return self.fail(failure),
             // The time is up. The gate has the same limit, and says what follows.
             None => return,
         };
@@ -58,7 +58,7 @@ impl Question {
             over = &mut ended => over,
             followed = self.follow(&sent, since_s) => {
                 if let Some(Err(failure)) = followed {
-                    self.carried.fail(&self.item.id, failure);
+                    self.fail(failure);
                 }
                 ended.await
             }
@@ -67,6 +67,11 @@ impl Question {
         if let Ok(ended) = over {
             self.say(&sent, &ended_text(&ended)).await;
         }
+    }
+
+    fn fail(&self, failure: Failure) {
+        let failure = self.settings.bridge.explained(failure);
+        self.carried.fail(&self.item.id, failure);
     }
 
     /// Sends the question. Returns `None` if its time is up before.

@@ -22,6 +22,8 @@ use crate::gate::Failure;
 /// The options of a poll, as mcp-extras' bridges know them.
 const APPROVE: &str = "✅ Approve";
 const DENY: &str = "❌ Deny";
+/// In place of the first, if the call was not shown whole.
+const IN_INBOX: &str = "Decide in the inbox";
 /// The longest id of an approval, in bytes.
 const MAX_ID: usize = 128;
 /// The shortest time that a bridge is given.
@@ -60,8 +62,11 @@ impl Question {
         let id = &self.item.id;
         let choice = match self.ask().await {
             Some(Ok(choice)) => choice,
-            Some(Err(failure)) => return self.carried.fail(id, failure),
-            // The time is up. The gate has the same limit, and says what follows.
+            Some(Err(failure)) => {
+                let failure = self.settings.bridge.explained(failure);
+                return self.carried.fail(id, failure);
+            }
+            // The question stays open until its time is up. The gate has the same limit, and says what follows.
             None => return,
         };
         let verdict = CarriedVerdict {
@@ -76,7 +81,7 @@ impl Question {
         }
     }
 
-    /// Returns `None` if the question's time is up.
+    /// Returns `None` if the question's time is up, or if somebody wants to decide in the inbox.
     async fn ask(&self) -> Option<Result<Choice, Failure>> {
         let question = match PlainQuestion::new(&self.item, &self.context).await {
             Ok(question) => question,
@@ -85,17 +90,16 @@ impl Question {
         if question.is_approvable {
             self.carried.is_shown(&self.item.id);
         }
-        let text = question.text;
         if self.settings.mode == ApiMode::Poll {
-            return self.ask_by_poll(&text).await;
+            return self.ask_by_poll(&question).await;
         }
-        match self.create(&text).await? {
+        match self.create(&question.text).await? {
             Ok(created) => self.follow(&created).await,
             // An older bridge. It does not know the path, so it has asked nobody.
             Err(Undelivered {
                 status: Some(StatusCode::NOT_FOUND),
                 ..
-            }) if self.settings.mode == ApiMode::Auto => self.ask_by_poll(&text).await,
+            }) if self.settings.mode == ApiMode::Auto => self.ask_by_poll(&question).await,
             Err(undelivered) => Some(Err(undelivered.failure)),
         }
     }
@@ -134,15 +138,23 @@ impl Question {
     }
 
     /// Asks an older bridge, which answers once somebody has decided.
-    async fn ask_by_poll(&self, text: &str) -> Option<Result<Choice, Failure>> {
-        let body = json!({"question": text, "options": [APPROVE, DENY]});
+    async fn ask_by_poll(&self, question: &PlainQuestion) -> Option<Result<Choice, Failure>> {
+        // A poll needs two options.
+        let first = match question.is_approvable {
+            true => APPROVE,
+            false => IN_INBOX,
+        };
+        let body = json!({"question": question.text, "options": [first, DENY]});
         let sent = self.post("whatsapp_poll", &body, Patience::UNTIL_DECIDED);
         let voted = match sent.await? {
             Ok(voted) => voted,
             Err(undelivered) => return Some(Err(undelivered.failure)),
         };
-        let choice = read_choice(&voted.body);
-        Some(choice.ok_or_else(|| self.unclear("choice", &voted.body)))
+        match read_choice(&voted.body) {
+            Some(Choosing::Decided(choice)) => Some(Ok(choice)),
+            Some(Choosing::InInbox) => None,
+            None => Some(Err(self.unclear("choice", &voted.body))),
+        }
     }
 
     async fn post(
@@ -186,12 +198,20 @@ fn read_status(body: &[u8]) -> Status {
     }
 }
 
+/// What somebody chose in a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choosing {
+    Decided(Choice),
+    InInbox,
+}
+
 /// Reads the choice of a poll. Only the exact options count.
-fn read_choice(body: &[u8]) -> Option<Choice> {
+fn read_choice(body: &[u8]) -> Option<Choosing> {
     let voted: Voted = serde_json::from_slice(body).ok()?;
     match voted.choice.as_str()? {
-        APPROVE => Some(Choice::Approve),
-        DENY => Some(Choice::Deny),
+        APPROVE => Some(Choosing::Decided(Choice::Approve)),
+        DENY => Some(Choosing::Decided(Choice::Deny)),
+        IN_INBOX => Some(Choosing::InInbox),
         _ => None,
     }
 }
@@ -244,8 +264,13 @@ mod tests {
     #[test]
     fn only_the_exact_options_are_a_choice() {
         let choice = |choice: Value| read_choice(json!({"choice": choice}).to_string().as_bytes());
-        assert_eq!(choice(json!(APPROVE)), Some(Choice::Approve));
-        assert_eq!(choice(json!(DENY)), Some(Choice::Deny));
+        for (option, chosen) in [
+            (APPROVE, Choosing::Decided(Choice::Approve)),
+            (DENY, Choosing::Decided(Choice::Deny)),
+            (IN_INBOX, Choosing::InInbox),
+        ] {
+            assert_eq!(choice(json!(option)), Some(chosen));
+        }
         for unclear in [
             json!("Approve"),
             json!("✅ Approve "),
