@@ -25,6 +25,10 @@ pub(crate) const PROGRAMS: [&str; 3] = ["approval-proxy", "mkdir", "grep"];
 /// The home folder and the program in the documents.
 const HOME: &str = "/home/me";
 const PROGRAM: &str = "/home/me/.cargo/bin/approval-proxy";
+
+/// The path of the program under test, and what trycmd shows in its place.
+const BUILT: &str = env!("CARGO_BIN_EXE_approval-proxy");
+const SHORT: &str = "[PROGRAM]";
 /// The ids of the two waiting calls in the documents.
 const IDS: [&str; 2] = ["3f2a91c0", "c04d5e17"];
 /// The columns AGE and LEFT of a list lie between these two.
@@ -67,7 +71,7 @@ impl World {
             "exec env -i HOME='{}' PATH='{}:/usr/bin:/bin' BROWSER=true '{}' \"$@\"",
             world.home().display(),
             world.programs().display(),
-            env!("CARGO_BIN_EXE_approval-proxy"),
+            BUILT,
         );
         world.add_program("approval-proxy", &clean);
         // With the real server's hints.
@@ -145,7 +149,7 @@ impl World {
     pub(crate) fn agent(&self) -> Agent {
         let file: Value = serde_json::from_str(&self.read(CLAUDE_CODE)).unwrap();
         let entry = &file["mcpServers"]["filesystem"];
-        assert_eq!(entry["command"], env!("CARGO_BIN_EXE_approval-proxy"));
+        assert_eq!(entry["command"], BUILT);
         let arguments = entry["args"].as_array().unwrap().iter();
         let arguments: Vec<&str> = arguments.map(|it| it.as_str().unwrap()).collect();
         Agent::start(self, &arguments, &json!({}))
@@ -194,7 +198,7 @@ impl World {
             if line.starts_with("$ ") && !text.is_empty() {
                 text.push('\n');
             }
-            text += &(self.here(line) + "\n");
+            text += &(self.here(line).replace(BUILT, SHORT) + "\n");
         }
         if block.text.lines().count() > block.commands().len() {
             text.push('\n');
@@ -203,6 +207,8 @@ impl World {
         let above = "\n".repeat(block.line - 1);
         fs::write(&file, format!("{above}```console\n{text}```\n")).unwrap();
         let cases = TestCases::new();
+        // Before trycmd writes `[CWD]` for a part of this path.
+        cases.insert_var(SHORT, BUILT).unwrap();
         for name in PROGRAMS {
             let own = self.program(name);
             let path = if own.exists() { own } else { found(name) };
@@ -269,12 +275,10 @@ impl World {
                 .replace(written, &id[..8])
                 .replace(&written[..4], &id[..4]);
         }
-        line.replace(PROGRAM, env!("CARGO_BIN_EXE_approval-proxy"))
-            .replace(HOME, home)
-            .replace(
-                "approval-proxy 0.1.0",
-                concat!("approval-proxy ", env!("CARGO_PKG_VERSION")),
-            )
+        line.replace(PROGRAM, BUILT).replace(HOME, home).replace(
+            "approval-proxy 0.1.0",
+            concat!("approval-proxy ", env!("CARGO_PKG_VERSION")),
+        )
     }
 }
 
