@@ -371,6 +371,9 @@ pub enum Problem {
         /// The most similar known key.
         nearest: &'static str,
     },
+    /// An address of the inbox's page that cannot be used, as the rest of a sentence about its key.
+    #[error("{0}")]
+    Page(&'static str),
     /// An engine that is defined without something it needs.
     #[error("the engine `{engine}` needs `{key}`; set it")]
     MissingOption {

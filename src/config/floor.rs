@@ -457,6 +457,10 @@ impl Floor {
             let problem = "questions could go to a host that the user configuration does not allow";
             return any(&["approvalAllowedHosts"], problem);
         }
+        if layer.inbox.is_some() && layer.inbox != baseline.inbox {
+            let problem = "links could lead to another page than that of the user configuration, which could ask for the passphrase";
+            return any(&["inbox"], problem);
+        }
         let is_secret = |name: &&&'static str| {
             // The key of a secret, or the key that names the file with it.
             let key = name.strip_suffix(FILE).unwrap_or(name);

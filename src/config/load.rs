@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::floor::{Floor, Floors};
 use super::guarded::{Guarded, ServerChoice};
-use super::resolve::{Flags, Resolved, UserConfigs, resolve};
+use super::resolve::{Flags, InboxSettings, Resolved, UserConfigs, resolve, resolve_inbox};
 use super::settings::Layer;
 use super::user_config::UserConfig;
 use crate::sys::permissions::{Exposure, replaceable_by_others, writable_by_others};
@@ -56,6 +56,15 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
         )?,
     };
     resolve(flags.layer, guarded, user, environment)
+}
+
+/// Returns the settings of the inbox for commands that guard no server.
+///
+/// # Errors
+/// As [`load`], of the user configurations and the environment.
+pub fn load_inbox(flags: &Layer, environment: &Environment) -> Result<InboxSettings, ConfigError> {
+    let user = user_configs(flags, environment)?;
+    resolve_inbox(flags, &user, environment)
 }
 
 /// The user configuration in use, and the floors: of the one in use, of the home folder that the user database names,

@@ -17,17 +17,19 @@ use super::error::ConfigError;
 use super::floor::{Floors, Source};
 use super::guarded::{Guarded, ServerChoice};
 use super::host_name::HostName;
+use super::inbox_page::InboxPage;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
 use super::settings::Layer;
 use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
-use super::user_config::UserConfig;
+use super::user_config::{ANY, UserConfig};
 use super::withheld::Withheld;
 use super::word::{DedupeFields, Word};
 use crate::engines::TransportSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
+use crate::engines::inbox::remote::{PageUrl, Protection, RemotePage};
 use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
@@ -140,7 +142,7 @@ pub(super) fn resolve(
     user: UserConfigs,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
-    let inbox = InboxSettings::resolve(&layer, environment)?;
+    let mut inbox = InboxSettings::resolve(&layer, environment)?;
     let token = environment.auth_token()?;
     let mut warnings = guarded.warnings.clone();
     warnings.extend(without_http(&layer, token.is_some()));
@@ -178,6 +180,7 @@ pub(super) fn resolve(
     warnings.extend(open_gates(&layer));
     let policy = Policy::new(rules.clone())?;
     let audit_log = AuditLog::named(in_home(layer.audit_log.clone(), environment)?);
+    inbox.set_page(layer.inbox.take(), environment)?;
     let inbox_key = layer.inbox_key.clone();
     let client_id_metadata_url = layer.client_id_metadata_url.clone();
     if let Some(required) = layer.require_assurance
@@ -188,7 +191,8 @@ pub(super) fn resolve(
              `{required}`; a call that is not answered in time is refused"
         ));
     }
-    let (mut engines, engine_transport) = engines_of(&mut layer, &sources, environment)?;
+    let (mut engines, engine_transport) =
+        engines_of(&mut layer, &sources, inbox.page_url.clone(), environment)?;
     engines.withheld = withheld.into_names();
     let max_message_size = max_message_size(&layer);
     let is_open = layer.insecure_no_auth == Some(true);
@@ -237,6 +241,7 @@ type Sources = Vec<(Source, Layer)>;
 fn engines_of(
     layer: &mut Layer,
     sources: &Sources,
+    page_url: Option<PageUrl>,
     environment: &Environment,
 ) -> Result<(ConfiguredEngines, TransportSettings), ConfigError> {
     let default = TransportSettings::default();
@@ -257,6 +262,7 @@ fn engines_of(
             .map(|host| host.as_str().to_ascii_lowercase())
             .collect(),
         auth_token: token,
+        page_url,
     };
     let engines = layer.engines.take().unwrap_or_else(Engines::usual);
     let engines = engines.configured(&EngineContext {
@@ -290,6 +296,27 @@ fn question_token(
     };
     text.map(|text| Some(Secret::new(text)))
         .map_err(ConfigError::AuthToken)
+}
+
+/// Returns the settings of the inbox for commands that guard no server. From strongest to weakest: flags, the environment,
+/// `approvalProxy` of the user configuration, and the defaults.
+///
+/// # Errors
+/// As [`resolve`], of these sources.
+pub(super) fn resolve_inbox(
+    flags: &Layer,
+    user: &UserConfigs,
+    environment: &Environment,
+) -> Result<InboxSettings, ConfigError> {
+    let mut inbox = InboxSettings::resolve(flags, environment)?;
+    let defaults = Layer::defaults();
+    let variables = environment.layer()?;
+    let users_own = user.layer(ANY, &defaults)?;
+    let baseline = users_own.clone().over(defaults);
+    user.floors
+        .check(&Source::Environment, &variables, &baseline)?;
+    inbox.set_page(variables.over(users_own).inbox, environment)?;
+    Ok(inbox)
 }
 
 /// Merges all sources into one layer. Returns a warning for each setting that a floor has raised, and what each source
@@ -413,6 +440,10 @@ pub struct InboxSettings {
     pub opens_browser: bool,
     /// The name to record with this user's verdicts. Nobody has verified it.
     pub approver: Option<String>,
+    /// What links to the page say; `None` for its address on this machine.
+    pub page_url: Option<PageUrl>,
+    /// The page for paired devices, if there is one.
+    pub remote: Option<RemotePage>,
 }
 
 impl InboxSettings {
@@ -434,7 +465,31 @@ impl InboxSettings {
             state_dir: in_home(state_dir, environment)?,
             port: flags.inbox_port.and_then(Whole::port),
             opens_browser: flags.no_browser != Some(true),
+            page_url: None,
+            remote: None,
         })
+    }
+
+    /// Sets where the page is reached from elsewhere. The paths may begin with `~/`.
+    ///
+    /// # Errors
+    /// `~/` without `HOME`.
+    fn set_page(
+        &mut self,
+        page: Option<InboxPage>,
+        environment: &Environment,
+    ) -> Result<(), ConfigError> {
+        let page = page.unwrap_or_default();
+        self.page_url = page.url;
+        self.remote = page.remote;
+        if let Some(remote) = &mut self.remote
+            && let Protection::Tls { cert, key } = &mut remote.protection
+        {
+            for file in [cert, key] {
+                *file = environment.in_home(std::mem::take(file))?;
+            }
+        }
+        Ok(())
     }
 }
 

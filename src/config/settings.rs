@@ -9,6 +9,7 @@ use super::approver::ApproverName;
 use super::document::DocumentUrl;
 use super::engines::{AskDefault, Engines, Order};
 use super::host_name::HostName;
+use super::inbox_page::InboxPage;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
 use super::redact::AuditRedact;
@@ -249,6 +250,10 @@ settings! {
     approver: Option<ApproverName> {
         /// Record this name with your verdicts; nobody checks it
         inbox("approver").variable_too();
+    }
+    inbox: Option<InboxPage> {
+        /// Serve the inbox's page to paired devices: `pageUrl`, `listen`, `tlsCert`, `tlsKey`, `behindProxy`, `webPush`
+        proxy("inbox");
     }
     inbox_key: Option<KeyFingerprint> {
         /// Require verdicts of the inbox to be signed with this key; with another one, or none, the proxy does not start

@@ -82,6 +82,8 @@ mod tests {
             port: None,
             opens_browser: true,
             approver: None,
+            page_url: None,
+            remote: None,
         };
         let page = PageServerSettings {
             port: None,

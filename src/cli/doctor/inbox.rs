@@ -131,6 +131,8 @@ mod tests {
             port: Some(0),
             opens_browser: false,
             approver: None,
+            page_url: None,
+            remote: None,
         }
     }
 

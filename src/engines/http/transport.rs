@@ -4,6 +4,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
+use crate::engines::inbox::remote::PageUrl;
 use crate::engines::registry::BadOptions;
 use crate::gate::Retry;
 use crate::sys::net::is_loopback;
@@ -25,6 +26,8 @@ pub struct TransportSettings {
     pub allowed_hosts: Vec<String>,
     /// Sent as `Authorization: Bearer`, unless the engine has a credential of its own.
     pub auth_token: Option<Secret>,
+    /// What links to the inbox's page say; `None` for its address on this machine.
+    pub page_url: Option<PageUrl>,
 }
 
 /// The statuses after which an exchange is tried again by default.
@@ -38,6 +41,7 @@ impl Default for TransportSettings {
             allow_insecure_http: false,
             allowed_hosts: Vec::new(),
             auth_token: None,
+            page_url: None,
         }
     }
 }

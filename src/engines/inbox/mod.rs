@@ -10,5 +10,6 @@ pub mod page;
 pub mod page_server;
 pub mod passphrase;
 mod queue;
+pub mod remote;
 pub mod store;
 mod worker;

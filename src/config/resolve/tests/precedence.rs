@@ -258,6 +258,7 @@ fn two_values(setting: &Setting) -> [String; 2] {
             r#"{"t":{"readOnlyHint":false}}"#.into(),
         ],
         "auditRedact" => [r#"{"names":["a1"]}"#.into(), r#"{"names":["b2"]}"#.into()],
+        "inbox" => ["1", "2"].map(|port| format!(r#"{{"pageUrl":"http://localhost:{port}"}}"#)),
         "clientIdMetadataUrl" => [
             quoted("https://a.example/x.json"),
             quoted("https://b.example/x.json"),
