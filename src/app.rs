@@ -28,7 +28,7 @@ use crate::engines::inbox::passphrase::Signer;
 use crate::engines::inbox::store;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
-use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
+use crate::evidence::{LOGS, LedgerError, LedgerFile, ROTATE_AT, log_name};
 use crate::gate::{Engine, EngineId, Failure, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
@@ -246,6 +246,8 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
         callbacks: Arc::default(),
+        page_url: inbox.page_url.clone(),
+        remote: inbox.remote.clone(),
     }
 }
 
@@ -400,9 +402,6 @@ fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
     let path = logs.path().join(log_name(&config.server.name));
     LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
 }
-
-/// The size at which a log in the state folder is rotated.
-const ROTATE_AT: u64 = 64 * 1024 * 1024;
 
 /// Starts sessions, which share the log and the clock.
 struct Starter {

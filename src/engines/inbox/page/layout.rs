@@ -94,7 +94,7 @@ fn head(title: &str, waiting: usize, redirect: Option<&str>, html: &mut Html) {
     } else {
         "/assets/icon.svg"
     });
-    html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
+    html.raw("\"><link rel=\"apple-touch-icon\" href=\"/assets/icon-180.png\"><link rel=\"manifest\" href=\"/manifest.webmanifest\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
 }
 
 /// The dialog with the keyboard shortcuts, which the script opens.

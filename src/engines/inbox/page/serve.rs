@@ -5,10 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
-use super::App;
+use super::access::Site;
 use super::routes::router;
+use super::{App, Security};
 use crate::http::shared::{ConnectionLimits, Connections, within_descriptors};
 
 /// The most connections. Each may have a large head; all heads together take at most 96 MiB.
@@ -25,11 +28,15 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(super) async fn serve(
     mut app: App,
     listener: TcpListener,
+    security: &Security,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    app.port = listener.local_addr()?.port();
+    if let Site::Local(port) = &mut app.site {
+        *port = listener.local_addr()?.port();
+    }
     let app = Arc::new(app);
     let router = router(Arc::clone(&app));
+    let refusing = Router::new().fallback(refuse);
     let mut connections = Connections::new(listener, limits());
     let mut stop = pin!(stop);
     let mut watching_store = pin!(app.watch_store());
@@ -37,12 +44,30 @@ pub(super) async fn serve(
         tokio::select! {
             () = &mut stop => break,
             () = &mut watching_store => {}
-            arrival = connections.next() => connections.serve(arrival, router.clone()),
+            arrival = connections.next() => match security {
+                Security::Loopback => connections.serve(arrival, router.clone()),
+                Security::Tls(certificate) => {
+                    connections.serve_tls(arrival, router.clone(), certificate.acceptor());
+                }
+                Security::BehindProxy(networks) => {
+                    // INVARIANT 9: what others send over plain HTTP can be read on the way, so no page reads it.
+                    let is_proxy = networks.iter().any(|network| network.contains(arrival.peer()));
+                    let router = if is_proxy { &router } else { &refusing };
+                    connections.serve(arrival, router.clone());
+                }
+            },
         }
     }
     app.changes.end();
     connections.end(async {}, DRAIN_TIME).await;
     Ok(())
+}
+
+/// Answers a client that is not the reverse proxy.
+async fn refuse() -> (StatusCode, &'static str) {
+    let why =
+        "This page is behind a reverse proxy, and your address is not in its `behindProxy`.\n";
+    (StatusCode::FORBIDDEN, why)
 }
 
 fn limits() -> ConnectionLimits {
@@ -51,7 +76,7 @@ fn limits() -> ConnectionLimits {
         head_time: Duration::from_secs(30),
         head_bytes: HEAD_BYTES,
         headers: 64,
-        // The browser is on this machine, so it reads immediately.
+        // A browser on this machine reads immediately; another one soon enough to be asked again.
         unread_time: Duration::from_millis(500),
     }
 }

@@ -18,6 +18,16 @@ import {
     return;
   }
 
+  // Pairing: fills in the code from the link that the phone has scanned. The person sends it.
+  const code = $('#code');
+  if (code) {
+    if (location.hash.length > 1) {
+      code.value = location.hash.slice(1);
+      history.replaceState(null, '', location.pathname);
+    }
+    return;
+  }
+
   // A page that asked to log in reloads as soon as another tab is logged in.
   if ('BroadcastChannel' in window) {
     const loginChannel = new BroadcastChannel('approvals-login');
