@@ -267,11 +267,7 @@ impl PageServer {
             Protection::Tls { cert, key } => page::Security::Tls(Certificate::load(cert, key)?),
             Protection::BehindProxy(networks) => page::Security::BehindProxy(networks.clone()),
         };
-        let listener =
-            TcpListener::bind(page.listen).map_err(|source| PageServerError::Listen {
-                address: page.listen,
-                source,
-            })?;
+        let listener = listen(page.listen)?;
         let store = store::open(&self.dir, &Redaction::default())?;
         let remote = Remote::new(page.url.clone(), store.devices, InboxLog::new(&self.dir));
         let settings = self.page(Some(remote))?;
@@ -543,6 +539,26 @@ pub fn page_state(dir: &StateDir, wanted: Option<u16>) -> Result<PageState, Stor
         true => PageState::Served(known),
         false => PageState::Unproven(known),
     })
+}
+
+/// Finds out whether the remote page is served, and changes nothing: true if a process serves it now.
+///
+/// # Errors
+/// What would keep this process from serving it: its certificate or its address.
+pub fn remote_state(dir: Option<&StateDir>, page: &RemotePage) -> Result<bool, PageServerError> {
+    if let Protection::Tls { cert, key } = &page.protection {
+        Certificate::load(cert, key)?;
+    }
+    let lock = dir.and_then(|dir| File::open(dir.path().join(REMOTE_LOCK_FILE)).ok());
+    if lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+        return Ok(true);
+    }
+    listen(page.listen).map(|_| false)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, PageServerError> {
+    let failed = |source| PageServerError::Listen { address, source };
+    TcpListener::bind(address).map_err(failed)
 }
 
 /// Returns the port at which the page would be served; `before` is the last one, or 0.
