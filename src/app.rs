@@ -35,6 +35,7 @@ use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
+use crate::sys::net::is_loopback;
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
@@ -149,11 +150,13 @@ fn handle(
     stderr: &Stderr,
 ) -> InboxHandle {
     let couriers = engines::couriers(config, None);
+    let has_far_clients = (config.http.as_ref()).is_some_and(|http| !is_loopback(&http.host));
     InboxHandle::new(WorkerSettings {
         key,
         state_dir: config.inbox.state_dir.clone(),
         page: PageServerSettings {
             callbacks: Arc::new(engines::callbacks(&couriers)),
+            invites_to: config.inbox.page_url.clone().filter(|_| has_far_clients),
             ..page_settings(&config.inbox)
         },
         required: config.settings.require_assurance,
@@ -246,7 +249,7 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
         callbacks: Arc::default(),
-        page_url: inbox.page_url.clone(),
+        invites_to: None,
         remote: inbox.remote.clone(),
     }
 }

@@ -93,7 +93,7 @@ mod tests {
             has_display,
             open_folder: None,
             callbacks: Arc::default(),
-            page_url: None,
+            invites_to: None,
             remote: None,
         };
         let found = judge(&page, &inbox, |program| there.contains(&program));

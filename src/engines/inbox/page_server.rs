@@ -69,8 +69,8 @@ pub struct PageServerSettings {
     pub open_folder: Option<PathBuf>,
     /// Checks the callbacks of the engines that take any.
     pub callbacks: Arc<Callbacks>,
-    /// What links say that leave this machine; `None` for the local page's address.
-    pub page_url: Option<PageUrl>,
+    /// Where clients are sent whose users are on other machines; `None` for the local page.
+    pub invites_to: Option<PageUrl>,
     /// The page for paired devices, if there is one.
     pub remote: Option<RemotePage>,
 }
@@ -210,11 +210,13 @@ impl PageServer {
         self.announced.map(address)
     }
 
-    /// Returns the URL of an item's page; `None` while the page's port is not known.
+    /// Returns the URL of an item's page for a client's user; `None` while no page is known.
     #[must_use]
     pub fn url_of(&self, item: &str) -> Option<String> {
-        self.address()
-            .map(|address| format!("{address}item/{item}"))
+        let local = self.address()?;
+        let invites_to = self.settings.invites_to.as_ref();
+        let address = invites_to.map_or(local, PageUrl::address);
+        Some(format!("{address}item/{item}"))
     }
 
     /// Returns the port of the page. Serves the page if no other process does.
@@ -637,4 +639,45 @@ fn ask(port: u16, nonce: &str) -> io::Result<String> {
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::state_dir::for_test;
+
+    fn server(dir: StateDir, invites_to: Option<&str>) -> PageServer {
+        let settings = PageServerSettings {
+            port: Some(0),
+            opens_browser: false,
+            approver: None,
+            browser: None,
+            has_display: false,
+            open_folder: None,
+            callbacks: Arc::default(),
+            invites_to: invites_to.map(|url| PageUrl::read(url).unwrap()),
+            remote: None,
+        };
+        PageServer::new(dir, settings).unwrap()
+    }
+
+    #[test]
+    fn users_on_other_machines_are_sent_to_the_page_that_they_can_reach() {
+        let (_dir, state) = for_test();
+        let item = "0".repeat(32);
+        for (invites_to, begins) in [
+            (
+                Some("https://phone.example"),
+                "https://phone.example/item/0",
+            ),
+            (None, "http://127.0.0.1:"),
+        ] {
+            let mut server = server(state.clone(), invites_to);
+            assert_eq!(server.url_of(&item), None, "no page is served yet");
+            let mut logins = store::open(&state, &Redaction::default()).unwrap().logins;
+            server.maintain(&mut *logins, false, 0).unwrap();
+            let url = server.url_of(&item).unwrap();
+            assert!(url.starts_with(begins) && url.ends_with(&item), "{url}");
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl Scene {
             key: load_key(Some(self.dir.path())),
             page: PageServerSettings {
                 callbacks: Arc::default(),
-                page_url: None,
+                invites_to: None,
                 remote: None,
                 port: Some(0),
                 opens_browser: false,
