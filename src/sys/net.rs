@@ -56,7 +56,7 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
         // Documents and benchmarks.
         | [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..]
         // Groups, and what is reserved, with the broadcast address.
-        | [224.., ..]
+        | [224..=255, ..]
     )
 }
 

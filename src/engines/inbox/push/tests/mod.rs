@@ -1,0 +1,1 @@
+//! What a push service and a user agent see.
