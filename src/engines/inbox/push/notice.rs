@@ -103,7 +103,8 @@ impl Notice {
     /// from it.
     pub(super) fn topic(&self) -> String {
         let mut topic = [0; TOPIC_LEN];
-        let mut hasher = blake3::Hasher::new_derive_key("approval-proxy 2026 topic of a push message");
+        let mut hasher =
+            blake3::Hasher::new_derive_key("approval-proxy 2026 topic of a push message");
         hasher.update(self.item.as_bytes());
         hasher.finalize_xof().fill(&mut topic);
         BASE64_URL_SAFE_NO_PAD.encode(topic)
@@ -177,7 +178,10 @@ mod tests {
         assert_eq!(one, topic("a1"));
         assert_ne!(one, other);
         let is_of_the_alphabet = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        assert!(one.len() == 32 && one.chars().all(is_of_the_alphabet), "{one}");
+        assert!(
+            one.len() == 32 && one.chars().all(is_of_the_alphabet),
+            "{one}"
+        );
         assert!(!one.contains("a1000000"), "{one}");
     }
 

@@ -125,10 +125,7 @@ mod tests {
             queue.push(notice(id, seconds), START);
         }
         queue.withdraw(notice("a", 60).item());
-        assert_eq!(
-            drained(&mut queue, START + Duration::from_secs(5)),
-            ["c"]
-        );
+        assert_eq!(drained(&mut queue, START + Duration::from_secs(5)), ["c"]);
     }
 
     #[test]
@@ -136,7 +133,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(notice("a", 60), START);
         let number = queue.first(START).unwrap().number;
-        assert_eq!([queue.failed(number), queue.failed(number)], [Some(1), Some(2)]);
+        assert_eq!(
+            [queue.failed(number), queue.failed(number)],
+            [Some(1), Some(2)]
+        );
         queue.done(number);
         queue.push(notice("b", 60), START);
         let number = queue.first(START).unwrap().number;

@@ -103,7 +103,9 @@ impl Sender {
         forget: Forget,
     ) -> Sender {
         let addresses = Addresses::public();
-        Sender::with_addresses(runtime, key, page, retry, forget, addresses, |builder| builder)
+        Sender::with_addresses(runtime, key, page, retry, forget, addresses, |builder| {
+            builder
+        })
     }
 
     /// Like [`Sender::new`], with a way to a push service that only tests have.
@@ -181,6 +183,12 @@ impl Sender {
     /// Drops all that waits for a device, and cancels what is on its way.
     pub fn forget(&self, device: &str) {
         self.0.devices().remove(device);
+    }
+
+    /// Returns true if nothing waits.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.devices().is_empty()
     }
 }
 
@@ -386,5 +394,99 @@ impl fmt::Debug for Shared {
             .field("key", &self.key)
             .field("page", &self.page)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http;
+
+    use super::*;
+    use crate::engines::for_test::item;
+    use crate::engines::inbox::push::tests::user_agent::subscription;
+    use crate::sys::state_dir::for_test;
+
+    async fn outcome_of(status: u16, retry_after: &str, body: &str) -> Outcome {
+        let response = http::Response::builder().status(status);
+        let response = response.header("retry-after", retry_after);
+        let response = response.body(body.to_owned()).unwrap();
+        let subscription = subscription("https://push.example/secret-part");
+        outcome("https://push.example", &subscription, response.into()).await
+    }
+
+    #[tokio::test]
+    async fn the_push_service_says_when_to_try_again() {
+        for status in [429, 500, 502, 503, 507] {
+            let Outcome::Failed { retry_after, .. } = outcome_of(status, "90", "").await else {
+                panic!("{status}");
+            };
+            assert_eq!(retry_after, Some(Duration::from_secs(90)), "{status}");
+        }
+        // At most an hour.
+        let Outcome::Failed { retry_after, .. } = outcome_of(503, "999999", "").await else {
+            panic!();
+        };
+        assert_eq!(retry_after, Some(Duration::from_secs(3600)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_quotes_the_push_service_but_not_the_endpoint() {
+        let body = "no \n/secret-part is not yours";
+        let Outcome::Refused(why) = outcome_of(403, "", body).await else {
+            panic!();
+        };
+        assert!(why.contains("https://push.example answered 403"), "{why}");
+        assert!(why.contains("is not yours"), "{why}");
+        assert!(!why.contains("secret-part") && !why.contains('\n'), "{why}");
+        let long = "x".repeat(MAX_ANSWER + 1);
+        let Outcome::Refused(why) = outcome_of(413, "", &long).await else {
+            panic!();
+        };
+        assert!(why.len() < 200, "{why}");
+    }
+
+    #[test]
+    fn pauses_are_as_long_as_asked_for_and_otherwise_grow() {
+        let (_dir, state) = for_test();
+        let retry = Retry {
+            attempts: 2,
+            initial_backoff: Duration::from_secs(2),
+            ..Retry::default()
+        };
+        let runtime = Arc::default();
+        let key = ApplicationServerKey::load(&state).unwrap();
+        let page = PageUrl::read("https://phone.example").unwrap();
+        let sender = Sender::new(runtime, key, page, retry, Box::new(|_, _| {}));
+        let shared = &sender.0;
+        let subscription = Arc::new(subscription("https://push.example/1"));
+        let mut queue = Queue::default();
+        for id in ["a1", "b2"] {
+            queue.push(Arc::new(Notice::about(&item(id), 0)), Duration::ZERO);
+        }
+        let device = Device {
+            subscription: Arc::clone(&subscription),
+            queue,
+            task: None,
+        };
+        shared.devices().insert("phone".to_owned(), device);
+        let fails = |waiting: &Waiting, seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            let why = String::new();
+            let failed = Outcome::Failed { why, retry_after };
+            shared.settle("phone", &subscription, waiting, failed)
+        };
+        let (_, first) = shared.next("phone").unwrap();
+        let pause = fails(&first, None).unwrap();
+        assert!((1..=2).contains(&pause.as_secs()), "{pause:?}");
+        assert_eq!(fails(&first, Some(90)), Some(Duration::from_secs(90)));
+        // The last try. The next notice waits as well.
+        assert_eq!(fails(&first, Some(70)), Some(Duration::from_secs(70)));
+        let (_, second) = shared.next("phone").unwrap();
+        assert_ne!(first.number, second.number);
+        // One that was withdrawn meanwhile.
+        sender.withdraw(second.notice.item());
+        assert_eq!(fails(&second, None), None);
+        assert!(shared.next("phone").is_none());
+        assert!(sender.is_idle());
     }
 }

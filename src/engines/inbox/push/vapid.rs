@@ -27,7 +27,9 @@ pub struct ApplicationServerKey(EcdsaKeyPair);
 
 /// A token cannot be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the token for the push service cannot be signed; check the system's random number generator")]
+#[error(
+    "the token for the push service cannot be signed; check the system's random number generator"
+)]
 pub struct SignError;
 
 impl ApplicationServerKey {
