@@ -19,7 +19,7 @@ pub(super) fn bytes<T: TryFrom<Vec<u8>>>(base64: &str) -> T {
 }
 
 /// Returns the user agent's subscription at an endpoint.
-pub(super) fn subscription(endpoint: &str) -> Subscription {
+pub(in crate::engines::inbox::push) fn subscription(endpoint: &str) -> Subscription {
     let keys = serde_json::json!({"p256dh": UA_PUBLIC, "auth": AUTH_SECRET});
     let json = serde_json::json!({"endpoint": endpoint, "expirationTime": null, "keys": keys});
     Subscription::from_json(json.to_string().as_bytes()).unwrap()
