@@ -128,21 +128,45 @@ impl StateDir {
         })
     }
 
-    /// Reads a small file. If it does not exist, creates it first, with content that `make` derives from 32 random
-    /// bytes. Processes that create it at the same time all read the same content. Also returns whether the file was
-    /// new.
+    /// Returns a private key from the file `name`, as `read` understands it. The first process that asks creates the
+    /// file with what `make` generates; concurrent processes get the same key.
+    ///
+    /// # Errors
+    /// `Exposed` if other users can read the file, `Damaged` if `read` cannot, or an error from the system.
+    pub(crate) fn private_key<K>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> io::Result<Vec<u8>>,
+        read: impl FnOnce(&[u8]) -> Option<K>,
+    ) -> Result<K, StoreError> {
+        let (bytes, _) = self.read_or_generate(name, MAX_PRIVATE_KEY, make)?;
+        read(&bytes).ok_or_else(|| store_error(&self.path.join(name), ErrorKind::Damaged))
+    }
+
+    /// Like [`StateDir::read_or_generate`], with content that `make` derives from 32 random bytes.
     fn read_or_create(
         &self,
         name: &str,
         limit: usize,
         make: impl FnOnce([u8; 32]) -> Vec<u8>,
     ) -> Result<(Vec<u8>, bool), StoreError> {
+        let make = || random_seed().map(make).map_err(io::Error::other);
+        self.read_or_generate(name, limit, make)
+    }
+
+    /// Reads a small file. If it does not exist, creates it first, with the content that `make` generates. Processes
+    /// that create it at the same time all read the same content. Also returns whether the file was new.
+    fn read_or_generate(
+        &self,
+        name: &str,
+        limit: usize,
+        make: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
         if let Some(bytes) = self.read(name, limit)? {
             return Ok((bytes, false));
         }
-        let failed = |error| io_error(&self.path.join(name), io::Error::other(error));
-        let seed = random_seed().map_err(failed)?;
-        self.write_once(name, &make(seed))?;
+        let made = make().map_err(|error| io_error(&self.path.join(name), error))?;
+        self.write_once(name, &made)?;
         Ok((self.read(name, limit)?.unwrap_or_default(), true))
     }
 
@@ -299,6 +323,8 @@ const SECRET_LEN: usize = 32;
 const AUTH_TOKEN: &str = "auth-token";
 /// The longest token and its line break, in bytes.
 const MAX_TOKEN: usize = 4096 + 2;
+/// The longest file with a private key, in bytes.
+const MAX_PRIVATE_KEY: usize = 1024;
 
 /// Creates a folder and its missing parents, private to their owner.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {

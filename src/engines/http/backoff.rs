@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// Returns the pause before the further try with this number, from 1. `jitter` is from 0 to 1; the pause is between
 /// half of the backoff and all of it, so that many proxies do not try again at the same moment.
-pub(super) fn pause(retry: &Retry, further: u32, jitter: f64) -> Duration {
+pub(in crate::engines) fn pause(retry: &Retry, further: u32, jitter: f64) -> Duration {
     if retry.initial_backoff.is_zero() {
         return Duration::ZERO;
     }
@@ -28,7 +28,7 @@ pub(super) fn pause(retry: &Retry, further: u32, jitter: f64) -> Duration {
 /// Reads the value of a `Retry-After` header: seconds, or a date. `None` if it is neither.
 ///
 /// RFC 9110, section 10.2.3.
-pub(super) fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+pub(in crate::engines) fn retry_after(value: &str, now_ms: i64) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u64::MAX);

@@ -27,7 +27,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// How long to wait for the head of an answer. A service may hold it back until a person has decided.
 const ANSWER_TIME: Duration = Duration::from_secs(60 * 60);
 /// How long a body may take to arrive after its head.
-const BODY_TIME: Duration = Duration::from_secs(30);
+pub(in crate::engines) const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Sends the requests of one engine about one question.
 #[derive(Debug, Clone)]
@@ -460,7 +460,7 @@ fn after_tries(failure: Failure, further: u32) -> Failure {
 }
 
 /// Why there is no body.
-enum BadBody {
+pub(in crate::engines) enum BadBody {
     TooLong,
     Broken(reqwest::Error),
 }
@@ -487,7 +487,14 @@ pub(in crate::engines) fn retry_after_in(body: &[u8]) -> Option<Duration> {
     backoff::retry_after(&body.parameters.retry_after.to_string(), 0)
 }
 
-async fn body_of(mut response: Response, max_body: usize) -> Result<Vec<u8>, BadBody> {
+/// Reads the body of an answer, of at most so many bytes.
+///
+/// # Errors
+/// If it is longer, or breaks off.
+pub(in crate::engines) async fn body_of(
+    mut response: Response,
+    max_body: usize,
+) -> Result<Vec<u8>, BadBody> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(BadBody::Broken)? {
         if body.len() + chunk.len() > max_body {
@@ -499,7 +506,7 @@ async fn body_of(mut response: Response, max_body: usize) -> Result<Vec<u8>, Bad
 }
 
 /// Returns a header's value if it occurs once and is text.
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub(in crate::engines) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut all = headers.get_all(name).iter();
     let first = all.next()?.to_str().ok()?;
     all.next().is_none().then(|| first.to_owned())
@@ -519,7 +526,7 @@ pub(in crate::engines) fn join_same_origin(base: &Url, location: &str) -> Option
 }
 
 /// Returns a random number from 0 to 1.
-fn jitter() -> f64 {
+pub(in crate::engines) fn jitter() -> f64 {
     // Without randomness, the pause is merely the same for all.
     let seed = random_seed().map_or(u8::MAX, |seed| seed.first().copied().unwrap_or(u8::MAX));
     f64::from(seed) / f64::from(u8::MAX)

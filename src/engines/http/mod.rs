@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about approval requests. The engines build on this; servers are in `crate::http::outbound`.
 
-mod backoff;
+pub(super) mod backoff;
 mod exchange;
 mod lines;
 mod runtime;
@@ -12,10 +12,11 @@ mod transport;
 mod websocket;
 
 pub(super) use self::exchange::{
-    Exchange, Patience, Reply, Undelivered, join_same_origin, origin, retry_after_in,
+    BODY_TIME, Exchange, Patience, Reply, Undelivered, body_of, jitter, join_same_origin, origin,
+    retry_after_in, text,
 };
 pub use self::runtime::HttpRuntime;
-pub(super) use self::runtime::Task;
+pub(super) use self::runtime::{CONNECT_TIME, Task, client_builder};
 pub(super) use self::scrub::Scrub;
 pub(crate) use self::scrub::names_secret;
 pub use self::transport::TransportSettings;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, ClientBuilder, Url};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
@@ -23,7 +23,7 @@ use crate::sys::with_causes;
 /// is being asked for.
 const MAX_TASKS: usize = 1_024;
 /// How long connecting may take, with the TLS handshake.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+pub(in crate::engines) const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long an unused connection stays open.
 const IDLE_TIME: Duration = Duration::from_secs(30);
 /// How many threads may look up host names at once. A lookup cannot be cancelled.
@@ -212,16 +212,7 @@ impl HttpRuntime {
             (false, Upgrades::Yes) => &self.upgrading,
         };
         let built = client.get_or_init(|| {
-            // Fails if a provider is installed already, which is fine.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let mut builder = Client::builder()
-                .connect_timeout(self.connect_time)
-                // A redirect would send the question, and maybe a credential, to a URL that nobody chose.
-                .redirect(Policy::none())
-                .referer(false)
-                .pool_idle_timeout(IDLE_TIME)
-                .pool_max_idle_per_host(4)
-                .tcp_nodelay(true);
+            let mut builder = client_builder(self.connect_time);
             if is_plain {
                 // Works without any roots on the system, and needs no time to read them.
                 builder = builder.no_proxy().tls_certs_only([]);
@@ -252,6 +243,20 @@ impl HttpRuntime {
         let running = self.running.lock().unwrap();
         running.is_some()
     }
+}
+
+/// Begins a client with what all of ours have in common.
+pub(in crate::engines) fn client_builder(connect_time: Duration) -> ClientBuilder {
+    // Fails if a provider is installed already, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .connect_timeout(connect_time)
+        // A redirect would send the question, and maybe a credential, to a URL that nobody chose.
+        .redirect(Policy::none())
+        .referer(false)
+        .pool_idle_timeout(IDLE_TIME)
+        .pool_max_idle_per_host(4)
+        .tcp_nodelay(true)
 }
 
 /// Whether a connection becomes a WebSocket.

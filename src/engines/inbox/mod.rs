@@ -11,6 +11,7 @@ mod login_file;
 pub mod page;
 pub mod page_server;
 pub mod passphrase;
+pub mod push;
 mod queue;
 pub mod remote;
 pub mod store;
