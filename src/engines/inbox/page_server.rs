@@ -19,9 +19,10 @@ use super::certificate::{Certificate, CertificateError};
 use super::log::InboxLog;
 use super::login_file::LoginFile;
 use super::page::{
-    self, Page, PageSettings, Passphrase, Remote, WrongPassphrase, proof, token_hash,
+    self, Page, PageSettings, Passphrase, Push, Remote, WrongPassphrase, proof, token_hash,
 };
 use super::passphrase::{self, PassphraseError, PublicKey};
+use super::push::ApplicationServerKey;
 use super::remote::{PageUrl, Protection, RemotePage};
 use super::store::{self, Logins, Store, StoreError, Token};
 use crate::approval::item::Verdict;
@@ -271,7 +272,11 @@ impl PageServer {
         };
         let listener = listen(page.listen)?;
         let store = store::open(&self.dir, &Redaction::default())?;
-        let remote = Remote::new(page.url.clone(), store.devices, InboxLog::new(&self.dir));
+        let mut remote = Remote::new(page.url.clone(), store.devices, InboxLog::new(&self.dir));
+        if page.web_push {
+            let key = ApplicationServerKey::load(&self.dir)?;
+            remote = remote.with_push(Push::new(key, page.url.clone()));
+        }
         let settings = self.page(Some(remote))?;
         let page = Page::new(store.requests, store.logins, settings);
         let serving = Serving::start("inbox-remote", lock, listener, page, security)?;

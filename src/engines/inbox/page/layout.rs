@@ -32,7 +32,11 @@ pub(super) fn page(
 ) -> Html {
     let mut html = Html::new();
     head(title, waiting, None, &mut html);
-    html.raw("<body data-live>");
+    html.raw("<body data-live");
+    if let Some(key) = &session.push_key {
+        html.raw(" data-push=\"").value(key).raw("\"");
+    }
+    html.raw(">");
     html.raw("<a class=\"skip\" href=\"#main\">Skip to content</a><header class=\"top\"><div class=\"bar\">");
     html.raw("<a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a><nav aria-label=\"Views\"><a href=\"/\"");
     if tab == Tab::Waiting {

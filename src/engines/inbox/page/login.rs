@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub(super) approver: Option<String>,
     /// The id of the paired device, on the remote page.
     pub(super) device: Option<String>,
+    /// The key with which the device can subscribe to notifications.
+    pub(super) push_key: Option<String>,
 }
 
 impl App {
@@ -74,6 +76,7 @@ impl App {
                     csrf,
                     approver,
                     device,
+                    push_key: self.push_key(),
                 });
             }
         }

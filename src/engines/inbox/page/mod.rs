@@ -28,6 +28,7 @@ mod layout;
 mod login;
 mod pairing;
 mod passphrase_queue;
+mod push;
 mod routes;
 mod serve;
 mod several;
@@ -52,6 +53,7 @@ use crate::gate::Now;
 use crate::sys::clock::Clock;
 
 pub use pairing::{CODE_LIFE, PairingCode, Remote};
+pub use push::Push;
 
 use access::Site;
 use approver::Names;

@@ -16,9 +16,10 @@ use super::form::Form;
 use super::html::Html;
 use super::layout::{answer, bare};
 use super::login::Session;
-use super::{App, access, held, keyed};
+use super::{App, Push, access, held, keyed};
 use crate::approval::item::read_approver;
 use crate::engines::inbox::log::{DeviceEvent, InboxLog};
+use crate::engines::inbox::push::Subscription;
 use crate::engines::inbox::remote::PageUrl;
 use crate::engines::inbox::store::{DEVICE_MS, Device, Devices, Paired, StoreError};
 use crate::sys::clock::{random_hex, random_seed};
@@ -36,6 +37,8 @@ pub struct Remote {
     url: PageUrl,
     devices: Mutex<Box<dyn Devices>>,
     log: InboxLog,
+    /// `None` if devices cannot subscribe to notifications.
+    push: Option<Push>,
 }
 
 impl fmt::Debug for Remote {
@@ -54,7 +57,36 @@ impl Remote {
             url,
             devices: Mutex::new(devices),
             log,
+            push: None,
         }
+    }
+
+    /// Lets devices subscribe to notifications.
+    #[must_use]
+    pub fn with_push(self, push: Push) -> Remote {
+        Remote {
+            push: Some(push),
+            ..self
+        }
+    }
+
+    pub(super) fn push(&self) -> Option<&Push> {
+        self.push.as_ref()
+    }
+
+    /// Forgets a device's subscription that has ended, unless the device has another one by now.
+    pub(super) fn unsubscribe(&self, device: &str, ended: &Subscription) -> Result<(), StoreError> {
+        self.devices(|devices| {
+            let known = devices.subscriptions(0)?;
+            let ended = ended.to_json();
+            match known
+                .iter()
+                .any(|(id, json)| id == device && *json == ended)
+            {
+                true => devices.subscribe(device, None),
+                false => Ok(()),
+            }
+        })
     }
 
     pub(super) fn url(&self) -> &PageUrl {
@@ -62,7 +94,7 @@ impl Remote {
     }
 
     /// Calls `work` with the devices.
-    fn devices<T>(
+    pub(super) fn devices<T>(
         &self,
         work: impl FnOnce(&mut dyn Devices) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {

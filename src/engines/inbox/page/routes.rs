@@ -20,7 +20,7 @@ use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
 use super::{
-    App, access, approver, callback, decide, events, history, login, pairing, proof, several,
+    App, access, approver, callback, decide, events, history, login, pairing, proof, push, several,
 };
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
@@ -51,7 +51,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
             .route("/prove", get(prove)),
         Site::Remote(_) => Router::new()
             .route("/login", get(pairing::how))
-            .route("/pair", get(pairing::show).post(pairing::pair)),
+            .route("/pair", get(pairing::show).post(pairing::pair))
+            .route("/push", post(push::subscribe))
+            .route("/sw.js", get(push::service_worker)),
     };
     let pages = logging_in
         .route("/", get(waiting))
@@ -341,7 +343,7 @@ async fn manifest() -> Response {
 }
 
 /// Returns a file of our own, which nobody needs to log in for.
-fn own_file(kind: &'static str, content: &'static [u8]) -> Response {
+pub(super) fn own_file(kind: &'static str, content: &'static [u8]) -> Response {
     let mut response = Response::new(Body::from(content));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -9,6 +9,7 @@ mod listening;
 mod memory;
 mod named;
 mod pairing;
+mod pushing;
 mod several;
 mod showing;
 mod visitor;

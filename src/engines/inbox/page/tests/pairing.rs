@@ -12,7 +12,7 @@ use super::visitor::{Answer, NOW_MS, PHONE_ORIGIN, SECRET, Visitor, decide_path,
 use crate::engines::inbox::store::{DEVICE_MS, Devices as _, MAX_DEVICES, MAX_WRONG_CODES, State};
 
 /// Makes a code valid, and returns it as people see it.
-fn offer(devices: &SharedDevices) -> String {
+pub(super) fn offer(devices: &SharedDevices) -> String {
     let code = PairingCode::random().unwrap();
     let until_ms = NOW_MS + CODE_LIFE;
     devices
@@ -22,7 +22,7 @@ fn offer(devices: &SharedDevices) -> String {
     code.shown()
 }
 
-async fn pair(visitor: &mut Visitor, code: &str) -> Answer {
+pub(super) async fn pair(visitor: &mut Visitor, code: &str) -> Answer {
     let answer = visitor
         .post("/pair", &format!("code={code}&name=Ann"))
         .await;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::super::access::Site;
 use super::super::routes::router;
-use super::super::{App, PageSettings, Passphrase, Remote, WrongPassphrase, token_hash};
+use super::super::{App, PageSettings, Passphrase, Push, Remote, WrongPassphrase, token_hash};
 use super::devices::SharedDevices;
 use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
@@ -29,6 +29,7 @@ use crate::engines::inbox::store::{
 use crate::gate::Now;
 use crate::policy::Risk;
 use crate::sys::clock::random_seed;
+use crate::sys::state_dir::StateDir;
 
 pub(super) const PORT: u16 = 4000;
 pub(super) const HERE: &str = "127.0.0.1:4000";
@@ -245,10 +246,22 @@ impl Visitor {
 
     /// Returns a device that is not paired, at a remote page with these devices.
     pub(super) fn phone(devices: &SharedDevices, has_passphrase: bool) -> Visitor {
+        Visitor::phone_with(devices, has_passphrase, |_| None)
+    }
+
+    /// Likewise, at a page that sends push messages.
+    pub(super) fn phone_with(
+        devices: &SharedDevices,
+        has_passphrase: bool,
+        push: impl FnOnce(&StateDir) -> Option<Push>,
+    ) -> Visitor {
         let passphrase = has_passphrase.then(|| Box::new(TestPassphrase) as _);
         let (folder, state) = crate::sys::state_dir::for_test();
         let url = PageUrl::read(PHONE_ORIGIN).unwrap();
-        let remote = Remote::new(url, Box::new(devices.clone()), InboxLog::new(&state));
+        let mut remote = Remote::new(url, Box::new(devices.clone()), InboxLog::new(&state));
+        if let Some(push) = push(&state) {
+            remote = remote.with_push(push);
+        }
         let settings = PageSettings {
             // As if another process served it: devices stay paired.
             instance: random_seed().unwrap(),
