@@ -115,11 +115,10 @@ fn remote(dir: Option<&StateDir>, inbox: &InboxSettings) -> Option<Finding> {
                 "the inbox page for paired devices cannot be served: {}",
                 with_causes(&error)
             );
-            let fix = match error {
-                PageServerError::Certificate(_) => {
-                    "correct `tlsCert` and `tlsKey` of `approvalProxy.inbox`"
-                }
-                _ => "stop what listens there, or change `listen` of `approvalProxy.inbox`",
+            let fix = if let PageServerError::Certificate(_) = error {
+                "correct `tlsCert` and `tlsKey` of `approvalProxy.inbox`"
+            } else {
+                "stop what listens there, or change `listen` of `approvalProxy.inbox`"
             };
             Finding::problem(Check::Inbox, what, fix)
         }

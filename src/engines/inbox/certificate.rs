@@ -141,17 +141,13 @@ fn changed(cert: &Path, key: &Path) -> Changed {
 fn read(cert: &Path, key: &Path) -> Result<ServerConfig, CertificateError> {
     const CERT: (&str, &str) = ("certificate", "tlsCert");
     const KEY: (&str, &str) = ("private key", "tlsKey");
-    let bad = |file: &Path, (what, key): (&'static str, &'static str), error| match error {
-        pem::Error::Io(source) => CertificateError::Unreadable {
-            file: file.to_owned(),
-            key,
-            source,
-        },
-        _ => CertificateError::Nothing {
-            file: file.to_owned(),
-            what,
-            key,
-        },
+    let bad = |file: &Path, (what, key): (&'static str, &'static str), error| {
+        let file = file.to_owned();
+        if let pem::Error::Io(source) = error {
+            CertificateError::Unreadable { file, key, source }
+        } else {
+            CertificateError::Nothing { file, what, key }
+        }
     };
     let chain =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);

@@ -178,9 +178,10 @@ impl IntoResponse for PageError {
             }
         }
         body.raw("</section>");
-        let redirect = match &self {
-            PageError::NeedLogin(path) | PageError::NeedPairing(path) => path.as_deref(),
-            _ => None,
+        let redirect = if let PageError::NeedLogin(path) | PageError::NeedPairing(path) = &self {
+            path.as_deref()
+        } else {
+            None
         };
         let mut response = answer(status, bare(title, redirect, &body));
         let headers = response.headers_mut();

@@ -134,7 +134,7 @@ async fn five_wrong_codes_void_the_code_for_everybody() {
         "".to_owned(),
         "AAAA-AAAA".to_owned(),
         format!("{code}A"),
-        code[..8].to_owned(),
+        code.get(..8).unwrap().to_owned(),
         "%00".to_owned(),
     ];
     assert_eq!(wrong.len(), usize::try_from(MAX_WRONG_CODES).unwrap());
