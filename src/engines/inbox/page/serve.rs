@@ -22,6 +22,8 @@ const SHARE: usize = 4;
 /// The largest head. A browser sends the cookies that any port of this machine has set, up to 180 of
 /// 4 KiB each. With a lower limit, a server at another port could lock the user out.
 const HEAD_BYTES: usize = 768 * 1024;
+/// The same for the remote page, which has a host of its own and is open to strangers: more than browsers send.
+const REMOTE_HEAD_BYTES: usize = 64 * 1024;
 /// How long clients may take to read their answers when the page ends.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -37,7 +39,7 @@ pub(super) async fn serve(
     let app = Arc::new(app);
     let router = router(Arc::clone(&app));
     let refusing = Router::new().fallback(refuse);
-    let mut connections = Connections::new(listener, limits());
+    let mut connections = Connections::new(listener, limits(security));
     let mut stop = pin!(stop);
     let mut watching_store = pin!(app.watch_store());
     loop {
@@ -70,13 +72,17 @@ async fn refuse() -> (StatusCode, &'static str) {
     (StatusCode::FORBIDDEN, why)
 }
 
-fn limits() -> ConnectionLimits {
+fn limits(security: &Security) -> ConnectionLimits {
+    let (head_bytes, unread_time) = match security {
+        // The browser is on this machine, so it reads immediately.
+        Security::Loopback => (HEAD_BYTES, Duration::from_millis(500)),
+        Security::Tls(_) | Security::BehindProxy(_) => (REMOTE_HEAD_BYTES, Duration::from_secs(10)),
+    };
     ConnectionLimits {
         count: within_descriptors(SHARE, MAX_CONNECTIONS),
         head_time: Duration::from_secs(30),
-        head_bytes: HEAD_BYTES,
+        head_bytes,
         headers: 64,
-        // A browser on this machine reads immediately; another one soon enough to be asked again.
-        unread_time: Duration::from_millis(500),
+        unread_time,
     }
 }
