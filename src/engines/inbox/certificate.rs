@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use tokio_rustls::TlsAcceptor;
 
 use crate::sys::clock::Clock;
+use crate::sys::permissions::readable_by_others;
 
 /// How often we look whether the files have changed, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -88,6 +89,12 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`].
     pub fn load(cert: &Path, key: &Path) -> Result<Certificate, CertificateError> {
+        if let Some(exposure) = fs::metadata(key).ok().as_ref().and_then(readable_by_others) {
+            tracing::warn!(
+                "other users may read `{}` ({exposure}) and pretend to be the inbox's page; `chmod 600` it",
+                key.display()
+            );
+        }
         let clock = Clock::start();
         let current = Current {
             // Before reading: a change in between is found the next time.
