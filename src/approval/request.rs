@@ -108,6 +108,8 @@ pub enum QuestionKind {
     Changed,
     /// A person denied the same call recently, so it was refused without asking.
     DeniedBefore,
+    /// No call waits: an agent asks by itself.
+    Advisory,
 }
 
 impl QuestionKind {
@@ -123,6 +125,9 @@ impl QuestionKind {
             }
             QuestionKind::DeniedBefore => {
                 "This call was denied recently and is now refused without asking. Allow it if it is made again?"
+            }
+            QuestionKind::Advisory => {
+                "An agent asks for your approval. This is advisory: nothing stops the agent from acting without it. Do you approve?"
             }
         }
     }

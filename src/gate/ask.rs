@@ -9,8 +9,11 @@ mod answers;
 mod calls;
 mod ends;
 mod engines;
+mod question;
 #[cfg(test)]
 mod tests;
+
+pub use question::{Question, QuestionEnd, QuestionOutput};
 
 use std::sync::Arc;
 use std::time::Duration;

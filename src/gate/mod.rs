@@ -37,6 +37,7 @@ mod unasked;
 mod upstream_rounds;
 mod verdict;
 
+pub use ask::{Question, QuestionEnd, QuestionOutput};
 pub use items::DecidedCall;
 pub use output::{
     Failure, FailureKind, FromEngine, Output, ParkedItem, Payload, Resume, ResumeKey, Resumption,

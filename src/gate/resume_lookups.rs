@@ -239,7 +239,10 @@ impl Gate {
         // A later session looks for its own first question, so one with another text would not be found.
         let is_first = match request.round {
             QuestionKind::First | QuestionKind::FirstOfTwo => true,
-            QuestionKind::Second | QuestionKind::Changed | QuestionKind::DeniedBefore => false,
+            QuestionKind::Second
+            | QuestionKind::Changed
+            | QuestionKind::DeniedBefore
+            | QuestionKind::Advisory => false,
         };
         if !is_for_later || !is_first {
             return;

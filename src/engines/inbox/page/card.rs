@@ -321,7 +321,8 @@ pub(super) fn remarks(entry: &Entry, html: &mut Html) {
             .text(&entry.item.question)
             .raw("</p>");
     }
-    if entry.state == State::Parked {
+    let is_advisory = entry.item.question == QuestionKind::Advisory.question();
+    if entry.state == State::Parked && !is_advisory {
         html.raw("<p class=\"note\">The call was refused for now. If you approve, the agent can make it again");
         if let Some(until) = entry.parked_until_ms {
             html.raw(" until ");
