@@ -3,6 +3,7 @@
 //! A store may be shared by many machines: it implements [`ApprovalRequests`] and [`Liveness`]. [`Logins`] to the page,
 //! and the [`Devices`] paired with it, stay on this machine. Only [`open()`] knows the implementation.
 
+mod approvals;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod devices;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+pub use self::approvals::{Added, Approvals, KEPT_MS, MAX_PENDING, StoredApproval};
 pub use self::devices::{DEVICE_MS, Device, Devices, MAX_DEVICES, MAX_WRONG_CODES, Offer, Paired};
 pub use self::open::{Store, check, may_resume, open};
 pub use crate::approval::item::Closed;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::sqlite::{self, Leases, SqliteLogins, SqliteStore};
-use super::{ApprovalRequests, Devices, Liveness, Logins, StoreError};
+use super::{ApprovalRequests, Approvals, Devices, Liveness, Logins, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::StateDir;
 
@@ -20,6 +20,8 @@ pub struct Store {
     pub logins: Box<dyn Logins>,
     /// The devices that are paired with the page of this machine. Opened when first used.
     pub devices: Box<dyn Devices>,
+    /// The approvals that agents of this machine asked for. Opened when first used.
+    pub approvals: Box<dyn Approvals>,
 }
 
 impl fmt::Debug for Store {
@@ -40,6 +42,7 @@ pub fn open(dir: &StateDir, redaction: &Redaction) -> Result<Store, StoreError> 
         liveness: Box::new(Leases::new(dir)),
         logins: Box::new(SqliteLogins::new(dir)),
         devices: Box::new(SqliteLogins::new(dir)),
+        approvals: Box::new(SqliteLogins::new(dir)),
     })
 }
 

@@ -4,7 +4,9 @@
 use super::devices::SharedDevices;
 use super::visitor::Shared;
 use crate::engines::inbox::store::conformance::{Opener, conforms};
-use crate::engines::inbox::store::{Lease, Liveness, Store, StoreError};
+use crate::engines::inbox::store::{
+    Added, Approvals, Lease, Liveness, Store, StoreError, StoredApproval,
+};
 
 /// No proxy ever dies.
 struct Alive;
@@ -19,6 +21,31 @@ impl Liveness for Alive {
     }
 }
 
+/// The page knows nothing about agents.
+struct NoApprovals;
+
+impl Approvals for NoApprovals {
+    fn add(&mut self, _: &StoredApproval) -> Result<Added, StoreError> {
+        Ok(Added::TooMany)
+    }
+
+    fn find(&mut self, _: &str, _: &str) -> Result<Option<StoredApproval>, StoreError> {
+        Ok(None)
+    }
+
+    fn end(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn pending(&mut self, _: &str) -> Result<Vec<StoredApproval>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn forget_old(&mut self, _: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 fn memory() -> Opener {
     let (shared, devices) = (Shared::default(), SharedDevices::default());
     Opener {
@@ -27,6 +54,7 @@ fn memory() -> Opener {
             liveness: Box::new(Alive),
             logins: Box::new(shared.clone()),
             devices: Box::new(devices.clone()),
+            approvals: Box::new(NoApprovals),
         }),
         may_resume: Box::new(|| false),
     }

@@ -18,7 +18,7 @@ use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, stored in `user_version`.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 /// Identifies our database: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait while another process writes.
@@ -135,13 +135,30 @@ CREATE TABLE IF NOT EXISTS devices (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The approvals that agents asked for. Separate for the same reason.
+const APPROVALS: &str = "
+CREATE TABLE IF NOT EXISTS approvals (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    idempotency_key TEXT,
+    body TEXT NOT NULL,
+    asked_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    outcome TEXT,
+    UNIQUE (owner, idempotency_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pending_approvals ON approvals (owner, expires_ms) WHERE outcome IS NULL;
+CREATE INDEX IF NOT EXISTS old_approvals ON approvals (expires_ms);
+";
+
 /// The columns that each version added to the previous one, all of type text.
-const ADDED: [&[&str]; 6] = [
+const ADDED: [&[&str]; 7] = [
     &[],
     &["items.redacted"],
     &["items.title", "items.client_title", "items.engine"],
     &["items.approver", "tokens.approver", "items.resume"],
-    // Version 5 added the table `keys`, version 6 `codes` and `devices`.
+    // Version 5 added the table `keys`, version 6 `codes` and `devices`, version 7 `approvals`.
+    &[],
     &[],
     &[],
 ];
@@ -251,6 +268,7 @@ fn upgrade(db: &mut Connection) -> Result<(), DbError> {
         tx.execute_batch(RESUMES)?;
         tx.execute_batch(KEYS)?;
         tx.execute_batch(DEVICES)?;
+        tx.execute_batch(APPROVALS)?;
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(tx.commit()?)
@@ -298,6 +316,7 @@ fn fill(new: &Path) -> Result<(), DbError> {
     tx.execute_batch(RESUMES)?;
     tx.execute_batch(KEYS)?;
     tx.execute_batch(DEVICES)?;
+    tx.execute_batch(APPROVALS)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;

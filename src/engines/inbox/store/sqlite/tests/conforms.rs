@@ -17,6 +17,7 @@ fn sqlite() -> Opener {
             liveness: Box::new(Leases::new(&state)),
             logins: Box::new(SqliteLogins::new(&state)),
             devices: Box::new(SqliteLogins::new(&state)),
+            approvals: Box::new(SqliteLogins::new(&state)),
         }
     };
     Opener {
