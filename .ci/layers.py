@@ -23,6 +23,7 @@ ORDER = [
     "engines",
     "config",
     "clients",
+    "agents",
     "app",
     "cli",
 ]

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::approval::display::in_backticks;
 use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
 use crate::engines::inbox::handle::{InboxHandle, WorkerSettings, load_key};
-use crate::engines::inbox::identity::Identity;
+use crate::engines::inbox::identity::{Credentials, Identity, ServerIdentity};
 use crate::engines::inbox::page_server::PageServerSettings;
 use crate::engines::inbox::passphrase::Signer;
 use crate::engines::inbox::store;
@@ -176,6 +176,17 @@ pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
         None,
         stderr,
     )
+}
+
+/// Like [`engine_handle`], for approvals that agents ask for by themselves, which outlive this process.
+#[must_use]
+pub fn agent_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
+    let identity = Identity {
+        credentials: Credentials::Stdio,
+        server: ServerIdentity::Agents,
+    };
+    let key = load_key(config.inbox.state_dir.as_deref());
+    handle(config, key, Some(identity), stderr)
 }
 
 /// Tests whether an engine outside of the client can be asked, without asking anybody. Takes at most about `time`.

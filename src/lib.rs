@@ -11,6 +11,8 @@ pub mod policy;
 pub mod sys;
 
 #[cfg(feature = "proxy")]
+pub mod agents;
+#[cfg(feature = "proxy")]
 pub mod app;
 #[cfg(feature = "proxy")]
 pub mod cli;

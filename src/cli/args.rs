@@ -13,6 +13,7 @@ use super::doctor::DoctorCommand;
 use super::engines::EnginesCommand;
 use super::exit_code;
 use super::inbox::InboxCommand;
+use super::mcp::McpCommand;
 use super::options::ProxyOptions;
 use super::wrap::{UnwrapCommand, WrapCommand};
 use crate::config::escaped;
@@ -45,6 +46,11 @@ pub enum Command {
     Approvals(ApprovalsCommand),
     /// Show the engines that ask people, and test them
     Engines(EnginesCommand),
+    /// Serve approval tools to an agent, over MCP
+    ///
+    /// The agent asks by itself, and nothing stops it from acting without an approval. To hold an agent's tool calls,
+    /// guard its servers
+    Mcp(McpCommand),
     /// List the MCP clients of this machine, and which of their servers are guarded
     Clients(ClientsCommand),
     /// Guard the servers in the files of MCP clients

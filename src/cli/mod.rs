@@ -10,6 +10,7 @@ mod doctor;
 mod engines;
 pub mod exit_code;
 mod inbox;
+mod mcp;
 mod options;
 mod passphrase;
 mod proxy;

@@ -41,6 +41,8 @@ pub enum Credentials {
 /// A server.
 #[derive(Clone)]
 pub enum ServerIdentity {
+    /// None: an agent asks by itself. The key of each question suffices, because it holds the question's random id.
+    Agents,
     /// A program that we start.
     Command {
         /// The program.
@@ -116,6 +118,7 @@ impl Identity {
                 parts.add(cwd.as_os_str().as_encoded_bytes());
                 parts.add_pairs(&environment_of(env, process));
             }
+            ServerIdentity::Agents => parts.add(b"agents"),
             ServerIdentity::Url {
                 url,
                 headers,

@@ -28,8 +28,8 @@ pub struct Question {
     request: Arc<ApprovalRequest>,
     settings: Settings,
     ids: RequestIds,
-    /// With this key, a later process finds the question again.
-    key: ResumeKey,
+    /// With this key, a later process finds the question again; `None` if none may.
+    key: Option<ResumeKey>,
     /// When the last verdict was given, in milliseconds since 1970.
     decided_ms: i64,
 }
@@ -76,12 +76,12 @@ const LOOKUP: u64 = 1;
 
 impl Question {
     /// Creates a question. `settings` has the engines, without the client's prompt, and how long people have in all;
-    /// `seed` is 32 random bytes.
+    /// `seed` is 32 random bytes. With a `key`, a later process may find the question again.
     #[must_use]
     pub fn new(
         request: Arc<ApprovalRequest>,
         settings: Settings,
-        key: ResumeKey,
+        key: Option<ResumeKey>,
         seed: [u8; 32],
         now: Now,
     ) -> Question {
@@ -141,13 +141,17 @@ impl Question {
         self.step(Event::Begin, now)
     }
 
-    /// Looks for the question of an earlier process. [`Question::from_engine`] takes what is found.
-    pub fn find(&self) -> QuestionOutput {
-        QuestionOutput::ToEngine(ToEngine::Resume(Resume::Find {
+    /// Looks for the question of an earlier process. [`Question::from_engine`] takes what is found. Without a key, starts
+    /// asking.
+    pub fn find(&mut self, now: Now) -> Vec<QuestionOutput> {
+        let Some(key) = self.key else {
+            return self.begin(now);
+        };
+        vec![QuestionOutput::ToEngine(ToEngine::Resume(Resume::Find {
             lookup: LOOKUP,
-            key: self.key,
+            key,
             request: Arc::clone(&self.request),
-        }))
+        }))]
     }
 
     /// Handles a message from an engine.
@@ -219,6 +223,7 @@ impl Question {
 
     /// Lets no later process find the question any more. Its end must be kept elsewhere before.
     pub fn settle(&self) -> Option<QuestionOutput> {
+        self.key?;
         let item = self.ask.item()?.to_owned();
         Some(QuestionOutput::ToEngine(ToEngine::Resume(Resume::TakeUp {
             item,
@@ -270,14 +275,14 @@ impl Question {
                     replaces,
                     opens_browser,
                 });
+                let Some(key) = self.key else {
+                    return;
+                };
                 // So it outlives this process: no call waits for it.
                 let item = id.clone();
                 let until_ms = expires_ms.unwrap_or(i64::MAX);
                 to_engine(ToEngine::Park { item, until_ms });
-                to_engine(ToEngine::Resume(Resume::Mark {
-                    item: id,
-                    key: self.key,
-                }));
+                to_engine(ToEngine::Resume(Resume::Mark { item: id, key }));
             }
             Effect::JoinEngine { engine, item } => to_engine(ToEngine::Join { engine, item }),
             Effect::OpenBrowser { item } => to_engine(ToEngine::OpenBrowser { item }),

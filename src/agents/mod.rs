@@ -1,0 +1,15 @@
+//! What agents ask by themselves: may I act? Approval tools over MCP, on the same engines as the proxy's questions.
+//!
+//! Such an approval is advisory: nothing stops the agent from acting without it. The gate, which holds calls, does not use
+//! this.
+
+mod approvals;
+mod log;
+mod outcome;
+mod request;
+mod tools;
+
+pub use approvals::{Approvals, ApprovalsError, Owner};
+pub use outcome::{Outcome, Status};
+pub use request::{BadRequest, Request};
+pub use tools::Tools;
