@@ -15,7 +15,7 @@ use std::time::Duration;
 use approval::item::{Assurance, Choice, Item, Verdict};
 use approval_proxy::policy::Risk;
 use approval_proxy::sys::clock::{Clock, random_seed};
-use engines::inbox::page::{Page, PageSettings, Passphrase, WrongPassphrase, token_hash};
+use engines::inbox::page::{Page, PageSettings, Passphrase, Security, WrongPassphrase, token_hash};
 use engines::inbox::store::{
     ApprovalRequests as _, Closed, Logins as _, SignedVerdict, StoreError, Token,
 };
@@ -60,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         instance: [9; 32],
         secret: random_seed()?,
         passphrase: has("--passphrase").then(|| Box::new(Demo) as Box<dyn Passphrase>),
+        remote: None,
     };
     let page = Page::new(Box::new(store), Box::new(logins), settings);
 
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         println!("http://{}/login#{token}", listener.local_addr()?);
         let stop = async { drop(tokio::signal::ctrl_c().await) };
-        page.serve(listener, stop).await
+        page.serve(listener, &Security::Loopback, stop).await
     })?;
     Ok(())
 }

@@ -28,13 +28,14 @@ use crate::engines::inbox::passphrase::Signer;
 use crate::engines::inbox::store;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
-use crate::evidence::{LOGS, LedgerError, LedgerFile, log_name};
+use crate::evidence::{LOGS, LedgerError, LedgerFile, ROTATE_AT, log_name};
 use crate::gate::{Engine, EngineId, Failure, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
+use crate::sys::net::is_loopback;
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
@@ -149,11 +150,13 @@ fn handle(
     stderr: &Stderr,
 ) -> InboxHandle {
     let couriers = engines::couriers(config, None);
+    let has_far_clients = (config.http.as_ref()).is_some_and(|http| !is_loopback(&http.host));
     InboxHandle::new(WorkerSettings {
         key,
         state_dir: config.inbox.state_dir.clone(),
         page: PageServerSettings {
             callbacks: Arc::new(engines::callbacks(&couriers)),
+            invites_to: config.inbox.page_url.clone().filter(|_| has_far_clients),
             ..page_settings(&config.inbox)
         },
         required: config.settings.require_assurance,
@@ -246,6 +249,8 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
         callbacks: Arc::default(),
+        invites_to: None,
+        remote: inbox.remote.clone(),
     }
 }
 
@@ -400,9 +405,6 @@ fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
     let path = logs.path().join(log_name(&config.server.name));
     LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
 }
-
-/// The size at which a log in the state folder is rotated.
-const ROTATE_AT: u64 = 64 * 1024 * 1024;
 
 /// Starts sessions, which share the log and the clock.
 struct Starter {

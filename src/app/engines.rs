@@ -33,7 +33,11 @@ pub struct WrongKey {
 pub(super) fn couriers(config: &Resolved, signer: Option<Signer>) -> Vec<ConfiguredCourier> {
     let transport = Arc::new(config.engine_transport.clone());
     let withheld: Arc<[OsString]> = config.engines.withheld.clone().into();
-    let (runtime, page) = (Arc::default(), PageLinks::default());
+    let runtime = Arc::default();
+    let page = match &config.inbox.page_url {
+        Some(url) => PageLinks::fixed(url.address()),
+        None => PageLinks::default(),
+    };
     let rows = Rows::new(
         config.inbox.state_dir.clone(),
         config.settings.redaction.clone(),

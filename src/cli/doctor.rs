@@ -29,6 +29,7 @@ use crate::app::page_settings;
 use crate::clients::{Folders, survey};
 use crate::config::{
     AuditLog, ConfigError, Environment, Flags, InboxSettings, Layer, Resolved, ServerChoice, load,
+    load_inbox,
 };
 use crate::sys::Stderr;
 use crate::sys::with_causes;
@@ -74,7 +75,10 @@ pub(super) fn run(
     let config = usual_config(environment);
     let config_findings = configuration::check(&config, environment);
     let mut state_dir = None;
-    match InboxSettings::resolve(&command.state_dir.0, environment) {
+    // What is wrong with the user configuration is said about the configuration.
+    let resolved = load_inbox(&command.state_dir.0, environment)
+        .or_else(|_| InboxSettings::resolve(&command.state_dir.0, environment));
+    match resolved {
         Err(error) => {
             report.add(Finding::of_error(Check::State, &with_causes(&error)));
             report.findings.extend(config_findings);

@@ -16,10 +16,10 @@ pub const UPSTREAM_START: u8 = 4;
 pub const AUDIT_LOG: u8 = 5;
 /// The upstream server died while the client was still connected.
 pub const UPSTREAM_DIED: u8 = 6;
-/// A command names an item of the inbox that does not exist or is not waiting.
+/// A command names an item of the inbox that does not exist or is not waiting, or a device that is not paired.
 pub const NO_ITEM: u8 = 7;
 
-/// `engines test --send`: nobody answered the question in time.
+/// `engines test --send`: nobody answered the question in time. `inbox --pair`: no device was paired.
 pub const NOBODY_DECIDED: u8 = 12;
 
 /// Every code except those of signals, and when the process exits with it, for `--help` and docs/cli.md.
@@ -43,10 +43,13 @@ pub const ALL: [(u8, &str); 9] = [
         UPSTREAM_DIED,
         "the upstream server died while the client was still connected",
     ),
-    (NO_ITEM, "`approvals`: no such item is waiting"),
+    (
+        NO_ITEM,
+        "`approvals`: no such item is waiting; `inbox --devices --revoke`: no such device",
+    ),
     (
         NOBODY_DECIDED,
-        "`engines test --send`: nobody answered in time",
+        "`engines test --send`: nobody answered in time; `inbox --pair`: no device was paired",
     ),
 ];
 

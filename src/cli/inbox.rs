@@ -1,20 +1,25 @@
-//! `approval-proxy inbox`: serves the page without a proxy, and sets the passphrase.
+//! `approval-proxy inbox`: serves the page without a proxy, sets the passphrase, and pairs devices.
+
+mod devices;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 
+use self::devices::Pairing;
 use super::approvals::NoItem;
 use super::options::InboxOptions;
 use super::{exit_code, passphrase};
 use crate::app::{page_settings, receive_verdicts, shared_connections};
 use crate::config::{
     ApproverName, ConfigError, Environment, Flags, InboxSettings, Layer, ServerChoice, load,
+    load_inbox,
 };
+use crate::engines::inbox::log::Unrecorded;
 use crate::engines::inbox::page_server::{PageServer, PageServerError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set, unlock};
 use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
@@ -43,11 +48,25 @@ pub struct InboxCommand {
     #[arg(long, conflicts_with = "set_passphrase")]
     show_key: bool,
 
+    /// Pair a phone with the page: show a code that signs it in, once, within five minutes
+    ///
+    /// Needs `inbox.pageUrl` and `inbox.listen` in the user configuration
+    #[arg(long, conflicts_with_all = ["set_passphrase", "show_key", "devices"])]
+    pair: bool,
+
+    /// List the paired devices
+    #[arg(long, conflicts_with_all = ["set_passphrase", "show_key"])]
+    devices: bool,
+
+    /// End the pairing with the device whose id is ID, or begins with it
+    #[arg(long, value_name = "ID", requires = "devices")]
+    revoke: Option<String>,
+
     /// Record NAME as the approver of verdicts from this browser
     ///
     /// Or set APPROVAL_APPROVER. Nobody checks the name, and the page can change it
     #[arg(long = "as", value_name = "NAME", value_parser = ApproverName::read)]
-    #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
+    #[arg(conflicts_with_all = ["set_passphrase", "show_key", "pair", "devices"])]
     approver: Option<ApproverName>,
 }
 
@@ -73,6 +92,16 @@ pub(super) enum InboxError {
     PageServer(#[from] PageServerError),
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
+    #[error(
+        "no page for phones is configured; set `approvalProxy.inbox` with `pageUrl` and `listen` in your user configuration"
+    )]
+    NoRemotePage,
+    #[error(
+        "no paired device has the id `{0}`, or several ids begin with it; `approval-proxy inbox --devices` lists them"
+    )]
+    NoDevice(String),
+    #[error("the device is revoked, but that is not recorded")]
+    Unrecorded(#[source] Unrecorded),
     #[error("the two passphrases differ; nothing has changed")]
     Differ,
     #[error("{0}; nothing has changed")]
@@ -98,11 +127,16 @@ impl InboxError {
             InboxError::Config(_)
             | InboxError::NoFolder
             | InboxError::NothingThere(_)
+            | InboxError::NoRemotePage
+            | InboxError::PageServer(
+                PageServerError::Certificate(_) | PageServerError::Listen { .. },
+            )
             | InboxError::Store(_)
             | InboxError::Passphrase(PassphraseError::Store(_) | PassphraseError::Damaged(_)) => {
                 exit_code::CONFIG
             }
-            InboxError::NoItem(_) => exit_code::NO_ITEM,
+            InboxError::NoItem(_) | InboxError::NoDevice(_) => exit_code::NO_ITEM,
+            InboxError::Unrecorded(_) => exit_code::AUDIT_LOG,
             InboxError::Differ
             | InboxError::Disregarded(_)
             | InboxError::Unanswered(_)
@@ -141,12 +175,23 @@ pub(super) fn run(
         approver: command.approver,
         ..*command.inbox.0
     };
-    let (settings, dir) = open(&flags, environment)?;
+    let (_, dir) = open(&flags, environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
     }
     if command.show_key {
         return show_key(&dir);
+    }
+    if command.devices {
+        let mut store = store::open(&dir, &Redaction::default())?;
+        return match &command.revoke {
+            None => devices::list(&mut *store.devices),
+            Some(id) => devices::revoke(&dir, &mut *store.devices, id),
+        };
+    }
+    let settings = load_inbox(&flags, environment)?;
+    if command.pair {
+        return pair(dir, &settings, stderr);
     }
     let receiving = receive(flags, &dir, environment, stderr)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -156,10 +201,70 @@ pub(super) fn run(
     let _inside = runtime.enter();
     let store = store::open(&dir, &Redaction::default())?;
     let page_server = PageServer::new(dir, page_settings(&settings))?;
-    let served = serve(page_server, store, settings.opens_browser, stderr);
+    let served = serve(page_server, store, &settings, stderr);
     let ended = runtime.block_on(served);
     drop(receiving);
     ended
+}
+
+/// Pairs a device. Serves the page for it meanwhile if nobody else does, and then until a signal.
+fn pair(dir: StateDir, settings: &InboxSettings, stderr: &Stderr) -> Result<u8, InboxError> {
+    let page = settings.remote.as_ref().ok_or(InboxError::NoRemotePage)?;
+    if PublicKey::load(&dir)?.is_some() {
+        let [passphrase] = passphrase::ask(["Passphrase"])?;
+        unlock(&dir, &passphrase)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(InboxError::System)?;
+    let _inside = runtime.enter();
+    let mut store = store::open(&dir, &Redaction::default())?;
+    let mut page_server = PageServer::new(dir.clone(), page_settings(settings))?;
+    page_server.find_or_serve_remote()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let pairing =
+            devices::pair(&dir, &page.url, &mut page_server, &mut *store.devices, &mut signals);
+        if let Pairing::Ended(code) = pairing.await? {
+            return Ok(code);
+        }
+        if !page_server.is_serving_remote() {
+            return Ok(exit_code::OK);
+        }
+        let address = page.url.address();
+        let message = format!(
+            "approval-proxy: this command serves the page at {address} until you stop it with Ctrl-C; \
+             keep `approval-proxy inbox` running in its place\n"
+        );
+        stderr.send(message.into_bytes());
+        Ok(exit_code::for_signal(signals.next().await))
+    })
+}
+
+/// The signals that ask the command to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Signals, InboxError> {
+        let listen = |kind| signal(kind).map_err(InboxError::System);
+        Ok(Signals([
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for the first signal. Returns its number. May be cancelled.
+    async fn next(&mut self) -> i32 {
+        let Signals([terminate, interrupt, hang_up]) = self;
+        let kind = tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = hang_up.recv() => SignalKind::hangup(),
+        };
+        kind.as_raw_value()
+    }
 }
 
 /// If a passphrase is set and an engine needs it, asks for it, and receives and signs the verdicts that the engine's
@@ -222,13 +327,11 @@ fn receive(
 async fn serve(
     mut page_server: PageServer,
     store: Store,
-    opens_browser: bool,
+    settings: &InboxSettings,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
-    let listen = |kind| signal(kind).map_err(InboxError::System);
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
+    let opens_browser = settings.opens_browser;
+    let mut signals = Signals::listen()?;
     let Store {
         mut requests,
         mut logins,
@@ -236,6 +339,7 @@ async fn serve(
     } = store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
+    page_server.find_or_serve_remote()?;
     let port = page_server.find_or_serve(now_ms)?;
     let is_opened = opens_browser && page_server.open_browser(&mut *logins, port, now_ms)?;
     let by_others = match page_server.is_serving() {
@@ -270,17 +374,25 @@ async fn serve(
         address(port)
     );
     stderr.send(message.into_bytes());
+    if let Some(page) = &settings.remote {
+        let address = page.url.address();
+        let message = format!(
+            "approval-proxy: for paired devices it is at {address}; pair one with `approval-proxy inbox --pair`\n"
+        );
+        stderr.send(message.into_bytes());
+    }
     show_link(&page_server, &mut *logins, port, now_ms, is_opened)?;
     let mut ticks = interval(MAINTAIN_EVERY);
     let mut is_reported = false;
     loop {
-        let kind = tokio::select! {
-            _ = terminate.recv() => SignalKind::terminate(),
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = hang_up.recv() => SignalKind::hangup(),
+        let number = tokio::select! {
+            number = signals.next() => number,
             _ = ticks.tick() => {
                 let now_ms = clock.now().unix_ms;
-                let maintained = page_server.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
+                let maintained = page_server
+                    .find_or_serve(now_ms)
+                    .and_then(|_| page_server.find_or_serve_remote())
+                    .map_err(|error| with_causes(&error));
                 let mut swept = || match page_server.is_serving() {
                     true => requests
                         .check()
@@ -303,7 +415,7 @@ async fn serve(
                 continue;
             }
         };
-        return Ok(exit_code::for_signal(kind.as_raw_value()));
+        return Ok(exit_code::for_signal(number));
     }
 }
 

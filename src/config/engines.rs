@@ -403,7 +403,7 @@ impl EngineEntry {
     fn expands(&self, key: &str) -> bool {
         let options = self.kind.map_or(&[][..], Kind::options);
         // A URL may hold a token.
-        key == "url"
+        matches!(key, "url" | "bridgeUrl")
             || options
                 .iter()
                 .any(|option| option.key == key && option.is_secret)

@@ -128,34 +128,51 @@ pub struct CourierContext {
 
 /// The address of the inbox's page, once it is known. All clones share it.
 #[derive(Debug, Clone)]
-pub struct PageLinks(Arc<watch::Sender<Option<String>>>);
+pub struct PageLinks {
+    address: Arc<watch::Sender<Option<String>>>,
+    is_fixed: bool,
+}
 
 /// How long to wait for the address, if a card is useless without it.
 const PAGE_TIME: Duration = Duration::from_secs(3);
 
 impl Default for PageLinks {
     fn default() -> PageLinks {
-        PageLinks(Arc::new(watch::Sender::new(None)))
+        PageLinks {
+            address: Arc::new(watch::Sender::new(None)),
+            is_fixed: false,
+        }
     }
 }
 
 impl PageLinks {
-    /// Sets the address, which ends with `/`.
+    /// Creates links with this address, which ends with `/`: the `pageUrl` of the configuration.
+    #[must_use]
+    pub fn fixed(address: String) -> PageLinks {
+        PageLinks {
+            address: Arc::new(watch::Sender::new(Some(address))),
+            is_fixed: true,
+        }
+    }
+
+    /// Sets the address of the local page, which ends with `/`. Changes nothing if the address is fixed.
     pub fn set(&self, address: String) {
-        self.0.send_replace(Some(address));
+        if !self.is_fixed {
+            self.address.send_replace(Some(address));
+        }
     }
 
     /// Returns the URL of an item's page, if it is known. Opening it requires a login.
     #[must_use]
     pub fn of(&self, item: &str) -> Option<String> {
-        let address = self.0.borrow();
+        let address = self.address.borrow();
         let address = address.as_ref()?;
         Some(format!("{address}item/{item}"))
     }
 
     /// Like [`PageLinks::of`], but waits a moment if the page is just being opened.
     pub async fn soon(&self, item: &str) -> Option<String> {
-        let mut known = self.0.subscribe();
+        let mut known = self.address.subscribe();
         // Cannot fail: `self` holds the sender.
         let _ = timeout(PAGE_TIME, known.wait_for(Option::is_some)).await;
         self.of(item)

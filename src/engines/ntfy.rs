@@ -28,7 +28,6 @@ use super::registry::{BadOptions, EngineOption, Registration, text};
 use super::webhook::approver_of;
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
-use crate::policy::Risk;
 use crate::sys::clock::unix_ms;
 
 /// The entry in the registry. Everybody who reads the topic holds the codes, so the level is that of a shared secret.
@@ -276,24 +275,24 @@ impl Shared {
     async fn publish(self: &Arc<Shared>, item: Item) -> Result<(), Failure> {
         let (settings, context) = (&self.settings, &self.context);
         let exchange = self.exchange(Some(&item));
+        let page = context.page.soon(&item.id).await;
         let written = Disclosure::new(&item, context.show, &context.redaction)
-            .and_then(|disclosure| Text::new(&disclosure));
+            .and_then(|disclosure| Text::new(&disclosure, &settings.topic, page.as_deref()));
         let text = written.map_err(|error| Failure {
             kind: FailureKind::Rejected,
             why: format!("the request cannot be written: {error}"),
         })?;
-        let codes = match &settings.reply {
-            // A topic is too weak for calls of high risk.
-            Some(reply) if text.is_whole && item.risk != Risk::High => {
+        let reply = settings.reply.as_deref();
+        let reply = reply.map(|reply| settings.address(reply));
+        let codes = match reply.filter(|reply| text.may_have_buttons(reply)) {
+            Some(reply) => {
                 let codes = self.codes(&item.id).await;
-                codes.map(|codes| (codes, settings.address(reply)))
+                codes.map(|codes| (codes, reply))
             }
-            Some(_) | None => None,
+            None => None,
         };
-        let page = context.page.soon(&item.id).await;
         drop(item);
-        let buttons = codes.as_ref().map(|(codes, url)| (codes, url));
-        let body = text.document(&settings.topic, page.as_deref(), buttons);
+        let body = text.document(codes.as_ref().map(|(codes, url)| (codes, url)));
         let post = || {
             let mut request = settings.request(Method::POST, settings.server.clone());
             let json = HeaderValue::from_static("application/json");

@@ -8,8 +8,8 @@ mod reply;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
 use reqwest::header::HeaderName;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ use self::question::Question;
 use super::bridge::{self, ANSWER_TIME, Bridge, Credential};
 use super::chat::Carried;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
-use super::http::TransportSettings;
+use super::http::{Patience, TransportSettings, Undelivered};
 use super::registry::{BadOptions, EngineOption, Registration, text};
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
@@ -159,11 +159,26 @@ impl CourierSettings for WahaSettings {
     fn test(&self, context: &CourierContext, deadline: Duration) -> Result<String, Failure> {
         let bridge = self.bridge.clone();
         let (session, exchange) = (Arc::clone(&self.session), bridge.exchange(context, None));
+        let chat = Arc::clone(&self.chat);
         let answered = context.runtime.wait(deadline, async move {
             let path = ["api", "sessions", &*session];
             let get = || Ok(bridge.request(Method::GET, &path, &[], None));
-            let sent = exchange.send_within(ANSWER_TIME, get).await?;
-            Some(sent.map_err(|failure| bridge.explained(failure)))
+            let sent = match exchange.send_within(ANSWER_TIME, get).await? {
+                Ok(sent) => sent,
+                Err(failure) => return Some(Err(bridge.explained(failure))),
+            };
+            // NOWEB refuses this without its store, and then no answer would ever arrive.
+            let path = ["api", &*session, "chats", &*chat, "messages"];
+            let query = [("limit", "1"), ("downloadMedia", "false")];
+            let get = || Ok(bridge.request(Method::GET, &path, &query, None));
+            if let Some(Err(missed)) = exchange
+                .poll(Patience::until_answered(ANSWER_TIME), get)
+                .await
+                && missed.status == Some(StatusCode::BAD_REQUEST)
+            {
+                return Some(Err(explained(missed, &session)));
+            }
+            Some(Ok(sent))
         })?;
         let (peer, session) = (self.bridge.peer(), &self.session);
         let answered = answered.unwrap_or_else(|| {
@@ -182,6 +197,27 @@ impl CourierSettings for WahaSettings {
             }),
             None => Err(self.bridge.rejected("that is not WAHA's answer")),
         }
+    }
+}
+
+/// Says what to do about an answer of WAHA that has a meaning of its own.
+fn explained(undelivered: Undelivered, session: &str) -> Failure {
+    let Undelivered {
+        failure: Failure { kind, why },
+        status,
+    } = undelivered;
+    match status {
+        // While a session is starting or signed out.
+        Some(StatusCode::UNPROCESSABLE_ENTITY) => Failure {
+            kind,
+            why: format!("{why}; see on WAHA's dashboard whether the session `{session}` works"),
+        },
+        // <https://waha.devlike.pro/docs/engines/noweb/#store>
+        Some(StatusCode::BAD_REQUEST) => Failure {
+            kind,
+            why: format!("{why}; with WAHA's engine NOWEB, turn its store on"),
+        },
+        Some(_) | None => Failure { kind, why },
     }
 }
 

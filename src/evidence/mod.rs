@@ -20,4 +20,4 @@ pub use file::{LedgerError, LedgerFile};
 #[cfg(feature = "proxy")]
 pub use ledger::Ledger;
 #[cfg(feature = "proxy")]
-pub use name::{LOGS, log_name};
+pub use name::{LOGS, ROTATE_AT, log_name};

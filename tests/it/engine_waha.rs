@@ -1,5 +1,6 @@
 //! The engine `waha` against a fake of WAHA's API over HTTP on loopback.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ const KEY: &str = "waha-key-0123456789";
 const ANN: &str = "15552220000@c.us";
 const STRANGER: &str = "15553330000@c.us";
 const GROUP: &str = "120363000000000001@g.us";
+/// Her hidden id, and that of a stranger.
+const ANN_HIDDEN: &str = "999000111222333@lid";
+const STRANGER_HIDDEN: &str = "999000111222444@lid";
 /// Long enough for several polls, so that a mistake shows.
 const SOME_POLLS: Duration = Duration::from_millis(500);
 /// What a webhook answers if it must be asked.
@@ -26,9 +30,19 @@ struct Waha {
 
 impl Waha {
     fn start(chat: &'static str) -> Waha {
+        Waha::start_odd(chat, |_| None)
+    }
+
+    /// Starts one that answers some requests in another way.
+    fn start_odd(
+        chat: &'static str,
+        odd: impl Fn(&Request) -> Option<String> + Send + Sync + 'static,
+    ) -> Waha {
         let messages: Arc<Mutex<Vec<Value>>> = Arc::default();
         let kept = Arc::clone(&messages);
-        let server = OddServer::start(move |request| serve(chat, &kept, request));
+        let server = OddServer::start(move |request| {
+            odd(request).unwrap_or_else(|| serve(chat, &kept, request))
+        });
         Waha {
             server,
             chat,
@@ -111,6 +125,10 @@ fn serve(chat: &str, messages: &Mutex<Vec<Value>>, request: &Request) -> String 
             let mut all = messages.lock().unwrap().clone();
             all.reverse();
             json(200, all.into())
+        }
+        // <https://waha.devlike.pro/docs/how-to/contacts/#api---lids>
+        ("GET", "/api/default/lids/pn/15552220000") => {
+            json(200, json!({"lid": ANN_HIDDEN, "pn": ANN}))
         }
         ("GET", "/api/sessions/default") => json(200, json!({"status": "WORKING"})),
         ("GET", "/api/sessions/new") => json(200, json!({"status": "SCAN_QR_CODE"})),
@@ -199,6 +217,65 @@ fn in_a_group_a_strangers_answer_counts_for_nothing_and_the_code_stands_for_a_qu
 }
 
 #[test]
+fn an_approver_counts_by_her_hidden_id_and_a_strangers_hidden_id_does_not() {
+    let waha = Waha::start(GROUP);
+    let mut session = start(json!([waha.engine()]));
+    let id = session.call("wipe", json!({"mark": "mark-one"}));
+    let one = waha.message("mark-one");
+    waha.say(STRANGER_HIDDEN, "yes", Some(&one));
+    nothing_counts(&session, 0);
+    let lookups = || {
+        let seen = waha.server.seen();
+        let lookups = seen.iter().filter(|seen| seen.path.contains("/lids/"));
+        lookups.count()
+    };
+    assert_eq!(lookups(), 1, "she is looked up once, whoever writes");
+    assert!(session.stderr().contains(STRANGER_HIDDEN));
+    waha.say(ANN_HIDDEN, "yes", Some(&one));
+    session.expect_ran(id);
+    let line = session.decisions().pop().unwrap();
+    assert_eq!(line["approver"], "waha:15552220000@c.us", "{line}");
+    assert_eq!(lookups(), 1);
+}
+
+#[test]
+fn a_session_that_starts_again_does_not_end_a_question() {
+    let polls = AtomicUsize::new(0);
+    let waha = Waha::start_odd(ANN, move |request| {
+        let is_lost = request.path.contains("/messages") && {
+            let n = polls.fetch_add(1, Ordering::SeqCst);
+            n < 3
+        };
+        is_lost.then(|| {
+            let error =
+                json!({"error": "Session status is not as expected.", "status": "STARTING"});
+            response(422, &[], &error.to_string())
+        })
+    });
+    let mut session = start(json!([waha.engine()]));
+    let id = session.call("wipe", json!({"mark": "mark-one"}));
+    let one = waha.message("mark-one");
+    waha.say(ANN, "yes", Some(&one));
+    session.expect_ran(id);
+}
+
+#[test]
+fn how_a_question_ended_is_said_even_if_waha_cannot_reply_to_it() {
+    let waha = Waha::start_odd(ANN, |request| {
+        let is_reply = request.text.contains("\"reply_to\"");
+        is_reply.then(|| response(500, &[], "Could not get the quoted message."))
+    });
+    let mut session = start(json!([waha.engine()]));
+    let id = session.call("wipe", json!({"mark": "mark-one"}));
+    let one = waha.message("mark-one");
+    waha.say(ANN, "no", Some(&one));
+    session.refusal(id);
+    let end = waha.message("Denied by");
+    let code = code_of(&one);
+    assert!(end["body"].as_str().unwrap().contains(&code), "{end}");
+}
+
+#[test]
 fn what_is_not_shown_whole_can_only_be_denied_there() {
     let waha = Waha::start(ANN);
     let mut session = start(json!([waha.engine()]));
@@ -283,4 +360,16 @@ fn engines_test_says_whether_the_session_is_signed_in() {
     );
     assert!(!text.contains("wrong-key"), "{text}");
     assert!(waha.messages.lock().unwrap().is_empty());
+}
+
+#[test]
+fn engines_test_finds_a_noweb_session_without_its_store() {
+    let waha = Waha::start_odd(ANN, |request| {
+        let is_list = request.path.contains("/messages");
+        is_list.then(|| response(400, &[], r#"{"message":"Enable NOWEB store"}"#))
+    });
+    let (code, text) = engines_test(json!({"engines": [waha.engine()]}), &[("WAHA_KEY", KEY)]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("turn its store on"), "{text}");
+    assert!(!text.contains("apiKey"), "{text}");
 }

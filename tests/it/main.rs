@@ -57,6 +57,7 @@ mod notes;
 mod odd_logins;
 mod odd_servers;
 mod other_processes;
+mod phone;
 mod policy_flags;
 mod precedence;
 mod prefix;

@@ -93,6 +93,8 @@ mod tests {
             has_display,
             open_folder: None,
             callbacks: Arc::default(),
+            invites_to: None,
+            remote: None,
         };
         let found = judge(&page, &inbox, |program| there.contains(&program));
         assert_eq!(found.level == Level::Ok, found.fix.is_none());

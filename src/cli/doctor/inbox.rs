@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::report::{Check, Finding};
 use crate::config::InboxSettings;
-use crate::engines::inbox::page_server::{PageState, address, free_port, page_state};
+use crate::engines::inbox::page_server::{
+    PageServerError, PageState, address, free_port, page_state, remote_state,
+};
 use crate::engines::inbox::passphrase::PublicKey;
 use crate::engines::inbox::store;
 use crate::evidence::redact::Redaction;
@@ -22,7 +24,10 @@ pub(super) fn check(inbox: &InboxSettings) -> Vec<Finding> {
         return vec![
             page(Ok(PageState::Free(port)), inbox),
             passphrase(Ok(None), inbox),
-        ];
+        ]
+        .into_iter()
+        .chain(remote(None, inbox))
+        .collect();
     };
     match StateDir::open(folder) {
         // What is wrong with the folder is said about the folder.
@@ -33,6 +38,7 @@ pub(super) fn check(inbox: &InboxSettings) -> Vec<Finding> {
         Ok(dir) => {
             let state = page_state(&dir, inbox.port).map_err(|error| with_causes(&error));
             let mut findings = vec![page(state, inbox)];
+            findings.extend(remote(Some(&dir), inbox));
             findings.extend(damage(&dir));
             let key = PublicKey::load(&dir).map_err(|error| with_causes(&error));
             let key = key.map(|key| key.map(|key| key.fingerprint().to_string()));
@@ -83,6 +89,40 @@ fn page(state: Result<PageState, String>, inbox: &InboxSettings) -> Finding {
         }
         Err(error) => Finding::of_error(Check::Inbox, &error),
     }
+}
+
+/// The page for paired devices, if one is configured.
+fn remote(dir: Option<&StateDir>, inbox: &InboxSettings) -> Option<Finding> {
+    let page = inbox.remote.as_ref()?;
+    let address = page.url.address();
+    Some(match remote_state(dir, page) {
+        Ok(true) => {
+            let what = format!("the inbox page for paired devices is served at {address} now");
+            Finding::ok(Check::Inbox, what)
+        }
+        Ok(false) => {
+            let what = format!(
+                "the inbox page for paired devices is not served now; the next proxy with a question serves it at {address}"
+            );
+            let fix = format!(
+                "keep `{}` running, so that phones always reach it",
+                command("inbox", inbox)
+            );
+            Finding::advice(Check::Inbox, what, fix)
+        }
+        Err(error) => {
+            let what = format!(
+                "the inbox page for paired devices cannot be served: {}",
+                with_causes(&error)
+            );
+            let fix = if let PageServerError::Certificate(_) = error {
+                "correct `tlsCert` and `tlsKey` of `approvalProxy.inbox`"
+            } else {
+                "stop what listens there, or change `listen` of `approvalProxy.inbox`"
+            };
+            Finding::problem(Check::Inbox, what, fix)
+        }
+    })
 }
 
 /// Whether the store can be read, if there is one.
@@ -160,6 +200,49 @@ mod tests {
             .map(|found| found.check)
             .collect();
         assert_eq!(problems, [Check::Inbox, Check::Passphrase], "{found:?}");
+    }
+
+    #[test]
+    fn the_page_for_devices_is_checked_before_a_phone_needs_it() {
+        use crate::engines::inbox::remote::{Network, PageUrl, Protection, RemotePage};
+        let (dir, _) = crate::sys::state_dir::for_test();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let behind = || Protection::BehindProxy(vec![Network::read("127.0.0.1").unwrap()]);
+        let missing = Protection::Tls {
+            cert: dir.path().join("no.crt"),
+            key: dir.path().join("no.key"),
+        };
+        for (listen, protection, level, part) in [
+            (free, behind(), Level::Advice, "https://phone.example/"),
+            (
+                taken.local_addr().unwrap(),
+                behind(),
+                Level::Problem,
+                "cannot listen",
+            ),
+            (free, missing, Level::Problem, "no.crt"),
+        ] {
+            let page = RemotePage {
+                url: PageUrl::read("https://phone.example").unwrap(),
+                listen,
+                protection,
+                web_push: false,
+            };
+            let settings = InboxSettings {
+                remote: Some(page),
+                ..settings(dir.path())
+            };
+            let found = check(&settings);
+            let found = found
+                .iter()
+                .find(|found| found.what.contains(part))
+                .unwrap();
+            assert_eq!(found.level, level, "{found:?}");
+        }
     }
 
     #[test]

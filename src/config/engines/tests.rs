@@ -238,6 +238,16 @@ fn a_secret_comes_from_a_variable_or_a_file() {
 }
 
 #[test]
+fn the_url_of_a_bridge_comes_from_the_variable_that_mcp_extras_users_have() {
+    let json = r#"[{"type":"whatsapp","bridgeUrl":"${NANOCLAW_APPROVALS_URL}"}]"#;
+    let url = ("NANOCLAW_APPROVALS_URL", "http://localhost:3002");
+    let found = configured(json, &[url]).unwrap();
+    assert!(format!("{found:?}").contains("localhost:3002"), "{found:?}");
+    let error = configured(json, &[]).unwrap_err();
+    assert!(error.contains("NANOCLAW_APPROVALS_URL"), "{error}");
+}
+
+#[test]
 fn a_secret_that_stands_in_a_file_that_others_may_read_is_an_error() {
     let file = NamedTempFile::new().unwrap();
     let source = Source::File {

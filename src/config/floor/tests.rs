@@ -216,6 +216,28 @@ const BELOW: [(&str, &str, &str); 28] = [
 ];
 
 #[test]
+fn no_source_below_a_floor_says_where_the_page_of_the_user_is() {
+    let page = |url: &str| format!(r#"{{"pageUrl": "{url}"}}"#);
+    let (own, other) = (page("http://localhost:1"), page("http://localhost:2"));
+    let user = format!(r#"{{"floor": {{}}, "approvalProxy": {{"inbox": {own}}}}}"#);
+    for (user, value, is_allowed) in [
+        (&*user, &own, true),
+        (&*user, &other, false),
+        (r#"{"floor": {}}"#, &own, false),
+        ("{}", &other, true),
+    ] {
+        for way in [Way::Variable, Way::Proxy] {
+            let world = World::new().with_user(user);
+            let (world, place) = way.says(world, "inbox", value).unwrap();
+            match is_allowed {
+                true => drop(world.load().unwrap()),
+                false => world.refused(&[&place, "another page"]),
+            }
+        }
+    }
+}
+
+#[test]
 fn no_weaker_source_gets_below_a_floor() {
     for (floor, name, value) in BELOW {
         let mut tried = 0;

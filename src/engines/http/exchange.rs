@@ -181,8 +181,20 @@ impl Exchange {
         patience: Patience,
         request: impl Fn() -> Result<Request, Failure>,
     ) -> Option<Result<Reply, Failure>> {
-        let sent = self.tries(Repeat::Freely, patience, request).await?;
+        let sent = self.poll(patience, request).await?;
         Some(sent.map_err(|undelivered| undelivered.failure))
+    }
+
+    /// Like [`Exchange::fetch`], for an engine that a status tells more.
+    ///
+    /// # Errors
+    /// The failure of the last try, with the status of its answer.
+    pub(in crate::engines) async fn poll(
+        &self,
+        patience: Patience,
+        request: impl Fn() -> Result<Request, Failure>,
+    ) -> Option<Result<Reply, Undelivered>> {
+        self.tries(Repeat::Freely, patience, request).await
     }
 
     /// Like [`Exchange::send`], for a request that asks people: one that may have arrived is not sent again, because they

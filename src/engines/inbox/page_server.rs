@@ -1,4 +1,5 @@
 //! Makes sure that one process serves the inbox's page: the first proxy that needs it, and another one when that exits.
+//! Likewise for the remote page, if it is configured.
 //!
 //! `page` decides what the page shows.
 
@@ -14,9 +15,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::certificate::{Certificate, CertificateError};
+use super::log::InboxLog;
 use super::login_file::LoginFile;
-use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
+use super::page::{
+    self, Page, PageSettings, Passphrase, Push, Remote, WrongPassphrase, proof, token_hash,
+};
 use super::passphrase::{self, PassphraseError, PublicKey};
+use super::push::ApplicationServerKey;
+use super::remote::{PageUrl, Protection, RemotePage};
 use super::store::{self, Logins, Store, StoreError, Token};
 use crate::approval::item::Verdict;
 use crate::engines::Callbacks;
@@ -43,6 +50,8 @@ const USUAL_PORT: u16 = 8766;
 /// The file with the page's port, and the file that the serving process locks.
 const PORT_FILE: &str = "page.port";
 const LOCK_FILE: &str = "page.lock";
+/// The file that the process locks which serves the remote page.
+const REMOTE_LOCK_FILE: &str = "remote-page.lock";
 
 /// How the page is served.
 #[derive(Debug, Clone)]
@@ -61,6 +70,10 @@ pub struct PageServerSettings {
     pub open_folder: Option<PathBuf>,
     /// Checks the callbacks of the engines that take any.
     pub callbacks: Arc<Callbacks>,
+    /// Where clients are sent whose users are on other machines; `None` for the local page.
+    pub invites_to: Option<PageUrl>,
+    /// The page for paired devices, if there is one.
+    pub remote: Option<RemotePage>,
 }
 
 /// One process's part in serving the page.
@@ -73,6 +86,7 @@ pub struct PageServer {
     /// another process serves the page: that one may write a file with the same name.
     login_file: Option<LoginFile>,
     serving: Option<Serving>,
+    remote: Option<Serving>,
     /// Whether we have opened a browser at the page that we serve.
     has_opened: bool,
     /// The port that we announced last.
@@ -100,6 +114,20 @@ pub enum PageServerError {
     /// The system.
     #[error("the inbox's page cannot be served")]
     System(#[from] io::Error),
+    /// The address of the remote page cannot be used.
+    #[error(
+        "the inbox's page cannot listen on {address}; stop what listens there, or change `listen`"
+    )]
+    Listen {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate of the remote page cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Another process holds the lock and does not prove that it is the page.
     #[error(
         "the inbox's page at port {port} does not answer as it should; stop the approval-proxy that \
@@ -126,6 +154,7 @@ impl PageServer {
             secret,
             login_file: None,
             serving: None,
+            remote: None,
             has_opened: false,
             announced: None,
             last_found: None,
@@ -138,14 +167,16 @@ impl PageServer {
         self.dir.path()
     }
 
-    /// Returns true if this process serves the page.
+    /// Returns true if this process serves the local page.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        let serving = self.serving.as_ref();
-        serving.is_some_and(|serving| {
-            let thread = serving.thread.as_ref();
-            thread.is_some_and(|thread| !thread.is_finished())
-        })
+        self.serving.as_ref().is_some_and(Serving::is_alive)
+    }
+
+    /// Returns true if this process serves the remote page.
+    #[must_use]
+    pub fn is_serving_remote(&self) -> bool {
+        self.remote.as_ref().is_some_and(Serving::is_alive)
     }
 
     /// Makes sure that some process serves the page; serves it if no other does. Returns the page's
@@ -169,6 +200,7 @@ impl PageServer {
             self.open_browser(logins, port, now_ms)?;
         }
         self.tidy_login_file(logins, now_ms)?;
+        self.find_or_serve_remote()?;
         let is_new = self.announced.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
@@ -179,11 +211,13 @@ impl PageServer {
         self.announced.map(address)
     }
 
-    /// Returns the URL of an item's page; `None` while the page's port is not known.
+    /// Returns the URL of an item's page for a client's user; `None` while no page is known.
     #[must_use]
     pub fn url_of(&self, item: &str) -> Option<String> {
-        self.address()
-            .map(|address| format!("{address}item/{item}"))
+        let local = self.address()?;
+        let invites_to = self.settings.invites_to.as_ref();
+        let address = invites_to.map_or(local, PageUrl::address);
+        Some(format!("{address}item/{item}"))
     }
 
     /// Returns the port of the page. Serves the page if no other process does.
@@ -197,7 +231,7 @@ impl PageServer {
         self.serving = None;
         let mut port = 0;
         for _ in 0..TRIES {
-            if let Some(lock) = self.lock()? {
+            if let Some(lock) = self.lock(LOCK_FILE)? {
                 return self.serve(lock, now_ms);
             }
             port = known_port(&self.dir)?;
@@ -218,13 +252,45 @@ impl PageServer {
         Err(PageServerError::Unproven { port, approvals })
     }
 
-    fn lock(&self) -> io::Result<Option<File>> {
+    /// Serves the remote page if one is configured and no other process does.
+    ///
+    /// # Errors
+    /// [`PageServerError`]. Try again later.
+    pub fn find_or_serve_remote(&mut self) -> Result<(), PageServerError> {
+        let Some(page) = &self.settings.remote else {
+            return Ok(());
+        };
+        if self.is_serving_remote() {
+            return Ok(());
+        }
+        let Some(lock) = self.lock(REMOTE_LOCK_FILE)? else {
+            return Ok(());
+        };
+        let security = match &page.protection {
+            Protection::Tls { cert, key } => page::Security::Tls(Certificate::load(cert, key)?),
+            Protection::BehindProxy(networks) => page::Security::BehindProxy(networks.clone()),
+        };
+        let listener = listen(page.listen)?;
+        let store = store::open(&self.dir, &Redaction::default())?;
+        let mut remote = Remote::new(page.url.clone(), store.devices, InboxLog::new(&self.dir));
+        if page.web_push {
+            let key = ApplicationServerKey::load(&self.dir)?;
+            remote = remote.with_push(Push::new(key, page.url.clone()));
+        }
+        let settings = self.page(Some(remote))?;
+        let page = Page::new(store.requests, store.logins, settings);
+        let serving = Serving::start("inbox-remote", lock, listener, page, security)?;
+        self.remote = Some(serving);
+        Ok(())
+    }
+
+    fn lock(&self, file: &str) -> io::Result<Option<File>> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(self.dir.path().join(LOCK_FILE))?;
+            .open(self.dir.path().join(file))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -244,49 +310,28 @@ impl PageServer {
         };
         let listener = bind(before, self.settings.port.unwrap_or(USUAL_PORT))?;
         let port = listener.local_addr()?.port();
-        listener.set_nonblocking(true)?;
         let Store {
             requests, logins, ..
         } = store::open(&self.dir, &Redaction::default())?;
+        let page = Page::new(requests, logins, self.page(None)?);
+        let security = page::Security::Loopback;
+        let serving = Serving::start("inbox-page", lock, listener, page, security)?;
+        self.dir.replace(PORT_FILE, port.to_string().as_bytes())?;
+        self.serving = Some(serving);
+        Ok(port)
+    }
+
+    /// Returns the settings of a page.
+    fn page(&self, remote: Option<Remote>) -> io::Result<PageSettings> {
         let has_passphrase = PublicKey::load(&self.dir).is_ok_and(|key| key.is_some());
         let signer = KeySigner(self.dir.clone());
-        let page = Page::new(
-            requests,
-            logins,
-            PageSettings {
-                secret: self.secret,
-                instance: random_seed().map_err(io::Error::other)?,
-                passphrase: has_passphrase.then(|| Box::new(signer) as _),
-                callbacks: Arc::clone(&self.settings.callbacks),
-            },
-        );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let work = move || {
-            let served = runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                let stopped = async {
-                    // An error means that the sender is gone: also a reason to stop.
-                    let _ = stopped.await;
-                };
-                page.serve(listener, stopped).await
-            });
-            if let Err(error) = served {
-                tracing::error!("the inbox's page has stopped: {error}");
-            }
-        };
-        let named = thread::Builder::new().name("inbox-page".to_owned());
-        let thread = named.spawn(work)?;
-        self.dir.replace(PORT_FILE, port.to_string().as_bytes())?;
-        self.serving = Some(Serving {
-            port,
-            stop: Some(stop),
-            thread: Some(thread),
-            _lock: lock,
-        });
-        Ok(port)
+        Ok(PageSettings {
+            secret: self.secret,
+            instance: random_seed().map_err(io::Error::other)?,
+            passphrase: has_passphrase.then(|| Box::new(signer) as _),
+            callbacks: Arc::clone(&self.settings.callbacks),
+            remote,
+        })
     }
 
     /// Creates a link that logs a browser in, once, within five minutes.
@@ -371,6 +416,49 @@ impl PageServer {
             self.login_file = None;
         }
         Ok(())
+    }
+}
+
+impl Serving {
+    /// Serves a page on a thread of its own, as long as the returned value exists.
+    fn start(
+        name: &str,
+        lock: File,
+        listener: TcpListener,
+        page: Page,
+        security: page::Security,
+    ) -> io::Result<Serving> {
+        let port = listener.local_addr()?.port();
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let work = move || {
+            let served = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let stopped = async {
+                    // An error means that the sender is gone: also a reason to stop.
+                    let _ = stopped.await;
+                };
+                page.serve(listener, &security, stopped).await
+            });
+            if let Err(error) = served {
+                tracing::error!("the inbox's page has stopped: {error}");
+            }
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        Ok(Serving {
+            port,
+            stop: Some(stop),
+            thread: Some(thread),
+            _lock: lock,
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        let thread = self.thread.as_ref();
+        thread.is_some_and(|thread| !thread.is_finished())
     }
 }
 
@@ -460,6 +548,26 @@ pub fn page_state(dir: &StateDir, wanted: Option<u16>) -> Result<PageState, Stor
     })
 }
 
+/// Finds out whether the remote page is served, and changes nothing: true if a process serves it now.
+///
+/// # Errors
+/// What would keep this process from serving it: its certificate or its address.
+pub fn remote_state(dir: Option<&StateDir>, page: &RemotePage) -> Result<bool, PageServerError> {
+    if let Protection::Tls { cert, key } = &page.protection {
+        Certificate::load(cert, key)?;
+    }
+    let lock = dir.and_then(|dir| File::open(dir.path().join(REMOTE_LOCK_FILE)).ok());
+    if lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+        return Ok(true);
+    }
+    listen(page.listen).map(|_| false)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, PageServerError> {
+    let failed = |source| PageServerError::Listen { address, source };
+    TcpListener::bind(address).map_err(failed)
+}
+
 /// Returns the port at which the page would be served; `before` is the last one, or 0.
 pub fn free_port(before: u16, wanted: Option<u16>) -> io::Result<u16> {
     let listener = bind(before, wanted.unwrap_or(USUAL_PORT))?;
@@ -536,4 +644,45 @@ fn ask(port: u16, nonce: &str) -> io::Result<String> {
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::state_dir::for_test;
+
+    fn server(dir: StateDir, invites_to: Option<&str>) -> PageServer {
+        let settings = PageServerSettings {
+            port: Some(0),
+            opens_browser: false,
+            approver: None,
+            browser: None,
+            has_display: false,
+            open_folder: None,
+            callbacks: Arc::default(),
+            invites_to: invites_to.map(|url| PageUrl::read(url).unwrap()),
+            remote: None,
+        };
+        PageServer::new(dir, settings).unwrap()
+    }
+
+    #[test]
+    fn users_on_other_machines_are_sent_to_the_page_that_they_can_reach() {
+        let (_dir, state) = for_test();
+        let item = "0".repeat(32);
+        for (invites_to, begins) in [
+            (
+                Some("https://phone.example"),
+                "https://phone.example/item/0",
+            ),
+            (None, "http://127.0.0.1:"),
+        ] {
+            let mut server = server(state.clone(), invites_to);
+            assert_eq!(server.url_of(&item), None, "no page is served yet");
+            let mut logins = store::open(&state, &Redaction::default()).unwrap().logins;
+            server.maintain(&mut *logins, false, 0).unwrap();
+            let url = server.url_of(&item).unwrap();
+            assert!(url.starts_with(begins) && url.ends_with(&item), "{url}");
+        }
+    }
 }

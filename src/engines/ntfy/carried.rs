@@ -67,6 +67,17 @@ pub(super) struct Codes {
     pub(super) deny: String,
 }
 
+impl Codes {
+    /// Returns codes that stand for nothing, to measure a message with buttons.
+    pub(super) fn of_full_length() -> Codes {
+        let code = "0".repeat(2 * CODE);
+        Codes {
+            approve: code.clone(),
+            deny: code,
+        }
+    }
+}
+
 impl Carried {
     /// Adds an item.
     ///

@@ -2,15 +2,17 @@
 //!
 //! `reply` decides which replies count.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::reply::{Subject, bare, code, first, replies, sent_id};
-use super::{WahaSettings, approver};
+use super::reply::{Replies, Reply, Subject, bare, code, first, lid, replies, sent_id};
+use super::{WahaSettings, approver, explained};
 use crate::approval::display::quoted_name;
 use crate::approval::item::{Choice, Item};
 use crate::engines::bridge::ANSWER_TIME;
@@ -26,6 +28,10 @@ const MESSAGES: &str = "100";
 const MAX_MESSAGES: usize = 8 * 1024 * 1024;
 /// How far WhatsApp's clock may be behind ours, in seconds. Older messages are not read.
 const SKEW_S: i64 = 60 * 60;
+/// How long a session that has lost WhatsApp may take to come back. WAHA answers 422 to everything meanwhile.
+const RECONNECTING: Duration = Duration::from_secs(120);
+/// The longest answer to a look-up, in bytes.
+const MAX_LOOKUP: usize = 64 * 1024;
 
 /// One question on its way.
 pub(super) struct Question {
@@ -113,15 +119,9 @@ impl Question {
             bridge,
             session,
             chat,
-            approvers,
             poll_interval,
+            ..
         } = &self.settings;
-        let subject = Subject {
-            message: sent.id.as_deref().map(bare),
-            code: &sent.code,
-            chat,
-            approvers,
-        };
         let path = ["api", &**session, "chats", &**chat, "messages"];
         let since = since_s.to_string();
         let query = [
@@ -134,17 +134,27 @@ impl Question {
             answer_time: ANSWER_TIME,
             max_body: MAX_MESSAGES,
         };
+        let mut approvers = Approvers::default();
         let mut has_told = false;
         let mut pause = *poll_interval;
+        let mut lost: Option<Instant> = None;
         loop {
             sleep(pause).await;
             let get = || Ok(bridge.request(Method::GET, &path, &query, None));
-            let polled = match self.exchange.fetch(patience, get).await? {
+            let polled = match self.exchange.poll(patience, get).await? {
                 Ok(polled) => polled,
-                Err(failure) => return Some(Err(failure)),
+                Err(missed)
+                    if missed.status == Some(StatusCode::UNPROCESSABLE_ENTITY)
+                        && lost.get_or_insert_with(Instant::now).elapsed() < RECONNECTING =>
+                {
+                    continue;
+                }
+                Err(missed) => return Some(Err(explained(missed, session))),
             };
+            lost = None;
             pause = polled.retry_after.unwrap_or_default().max(*poll_interval);
-            let Some(mut replies) = replies(&polled.body, subject) else {
+            let read = self.replies(&polled.body, sent, &mut approvers).await;
+            let Some(mut replies) = read else {
                 return Some(Err(bridge.rejected("its answer is no list of messages")));
             };
             if !sent.is_approvable {
@@ -168,14 +178,89 @@ impl Question {
         }
     }
 
+    /// Returns the answers of approvers; `None` if WAHA's answer is no list of messages.
+    async fn replies(
+        &self,
+        messages: &[u8],
+        sent: &Sent,
+        approvers: &mut Approvers,
+    ) -> Option<Vec<Reply>> {
+        let settings = &self.settings;
+        let read = |lids: &HashMap<String, String>| {
+            let subject = Subject {
+                message: sent.id.as_deref().map(bare),
+                code: &sent.code,
+                chat: &settings.chat,
+                approvers: &settings.approvers,
+                lids,
+            };
+            replies(messages, subject)
+        };
+        let Replies {
+            mut of_approvers,
+            hidden,
+        } = read(&approvers.lids)?;
+        if hidden.is_some() && self.look_up(approvers).await {
+            of_approvers = read(&approvers.lids)?.of_approvers;
+        }
+        if let Some(hidden) = hidden.filter(|_| of_approvers.is_empty())
+            && !std::mem::replace(&mut approvers.has_warned, true)
+        {
+            tracing::warn!(
+                "the engine `{}`: an answer of {hidden} does not count, because WAHA knows no approver by this id; if it \
+                 is one, add the id to `approvers`",
+                self.context.name.name()
+            );
+        }
+        Some(of_approvers)
+    }
+
+    /// Asks WAHA for the hidden ids of the approvers, once for each. Returns whether it learned one.
+    ///
+    /// We ask about approvers, not about who wrote: nobody in the chat can make us ask more.
+    async fn look_up(&self, approvers: &mut Approvers) -> bool {
+        let WahaSettings {
+            bridge, session, ..
+        } = &self.settings;
+        let before = approvers.lids.len();
+        for id in self.settings.approvers.iter() {
+            let Some(number) = id.strip_suffix("@c.us") else {
+                continue;
+            };
+            if approvers.asked.contains(id) {
+                continue;
+            }
+            let path = ["api", &**session, "lids", "pn", number];
+            let get = bridge.request(Method::GET, &path, &[], None);
+            let Ok(heard) = self.exchange.hear(get, ANSWER_TIME, MAX_LOOKUP).await else {
+                // The rest are asked for with the next poll.
+                break;
+            };
+            approvers.asked.push(id.clone());
+            if let Some(lid) = lid(&heard.body).filter(|_| heard.status.is_success()) {
+                approvers.lids.insert(lid, id.clone());
+            }
+        }
+        approvers.lids.len() > before
+    }
+
     /// Replies to the question's message. A failure has no consequence for the question.
     async fn say(&self, sent: &Sent, text: &str) {
-        let mut body = self.message(text);
-        if let (Some(id), Some(members)) = (&sent.id, body.as_object_mut()) {
-            members.insert("reply_to".to_owned(), id.as_str().into());
-        }
         let exchange = self.settings.bridge.exchange(&self.context, None);
-        if let Some(Err(failure)) = self.post(&exchange, &body).await {
+        let mut said = None;
+        if let Some(id) = &sent.id {
+            let mut body = self.message(text);
+            if let Some(members) = body.as_object_mut() {
+                members.insert("reply_to".to_owned(), id.as_str().into());
+            }
+            said = self.post(&exchange, &body).await;
+        }
+        // WEBJS sometimes cannot find the message that we reply to. Then the code says which one it is.
+        if !matches!(said, Some(Ok(_))) {
+            let body = self.message(&format!("{text} ({})", sent.code));
+            said = self.post(&exchange, &body).await;
+        }
+        if let Some(Err(failure)) = said {
             tracing::debug!(
                 "the engine `{}` cannot say how a question ended: {}",
                 self.context.name.name(),
@@ -207,9 +292,20 @@ impl Question {
         let sent = exchange.send_once(patience, post).await?;
         Some(match sent {
             Ok(reply) => Ok(sent_id(&reply.body)),
-            Err(undelivered) => Err(undelivered.failure),
+            Err(undelivered) => Err(explained(undelivered, &self.settings.session)),
         })
     }
+}
+
+/// What one question has learned about the ids of approvers.
+#[derive(Default)]
+struct Approvers {
+    /// Their ids, by their hidden ids.
+    lids: HashMap<String, String>,
+    /// Who has been looked up.
+    asked: Vec<String>,
+    /// Whether it was said that an answer does not count.
+    has_warned: bool,
 }
 
 /// Says how a question ended. The names in it are not ours.

@@ -1,7 +1,10 @@
 //! Decides which messages of a chat answer a question, and how. Does no I/O.
 //!
-//! Written from WAHA's documentation: <https://waha.devlike.pro/docs/how-to/chats/> (messages of a chat) and
-//! <https://waha.devlike.pro/docs/how-to/receive-messages/> (the fields of a message).
+//! Written from WAHA's documentation: <https://waha.devlike.pro/docs/how-to/chats/#get-messages> and
+//! <https://waha.devlike.pro/docs/how-to/receive-messages/> ("Fields": the ids of people, and `replyTo`, whose `id` may be
+//! absent). What its engine WEBJS leaves out is in `_data`, with the names of WhatsApp Web.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +32,28 @@ pub(super) struct Subject<'a> {
     /// The chat that was asked in.
     pub(super) chat: &'a str,
     pub(super) approvers: &'a [String],
+    /// The approvers whose hidden ids we know.
+    pub(super) lids: &'a HashMap<String, String>,
+}
+
+impl Subject<'_> {
+    /// Returns the approver with this id.
+    fn approver(&self, id: &str) -> Option<&str> {
+        let shown = self.lids.get(id).map_or(id, String::as_str);
+        let mut approvers = self.approvers.iter();
+        approvers
+            .find(|approver| *approver == shown)
+            .map(String::as_str)
+    }
+}
+
+/// What the messages of a chat say about a question.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Replies {
+    /// The answers that count.
+    pub(super) of_approvers: Vec<Reply>,
+    /// A hidden id (`@lid`) that answered, and belongs to no approver as far as we know.
+    pub(super) hidden: Option<String>,
 }
 
 /// An answer that counts.
@@ -52,6 +77,27 @@ struct Message {
     reply_to: Option<Quoted>,
     #[serde(default)]
     timestamp: Value,
+    #[serde(default, rename = "_data")]
+    raw: Value,
+}
+
+impl Message {
+    /// Returns the id of the message that it quotes.
+    fn quoted(&self) -> Option<&str> {
+        let said = self.reply_to.as_ref().and_then(|it| it.id.as_deref());
+        said.or_else(|| self.raw.get("quotedStanzaID").and_then(Value::as_str))
+    }
+
+    /// Returns who wrote it in a group.
+    fn participant(&self) -> Option<&str> {
+        let raw = || {
+            let author = self.raw.get("author")?;
+            author
+                .as_str()
+                .or_else(|| author.get("_serialized").and_then(Value::as_str))
+        };
+        self.participant.as_deref().or_else(raw)
+    }
 }
 
 /// The message that it quotes.
@@ -63,17 +109,28 @@ struct Quoted {
 /// Returns the answers among the messages of a chat; `None` if that is no list of messages.
 ///
 /// INVARIANT 8: only those of approvers count.
-pub(super) fn replies(messages: &[u8], subject: Subject<'_>) -> Option<Vec<Reply>> {
+pub(super) fn replies(messages: &[u8], subject: Subject<'_>) -> Option<Replies> {
     let messages: Vec<Value> = serde_json::from_slice(messages).ok()?;
-    // What is unlike a message of a person does not hide the others.
-    let messages = messages
-        .into_iter()
-        .filter_map(|message| serde_json::from_value(message).ok());
-    Some(
-        messages
-            .filter_map(|message| reply(&message, subject))
-            .collect(),
-    )
+    let mut replies = Replies::default();
+    for message in messages {
+        // What is unlike a message of a person does not hide the others.
+        let Ok(message) = serde_json::from_value(message) else {
+            continue;
+        };
+        let Some((who, choice)) = answer(&message, subject) else {
+            continue;
+        };
+        if let Some(approver) = subject.approver(&who) {
+            replies.of_approvers.push(Reply {
+                approver: approver.to_owned(),
+                choice,
+                at_s: seconds(&message.timestamp),
+            });
+        } else if who.ends_with("@lid") {
+            replies.hidden = Some(who);
+        }
+    }
+    Some(replies)
 }
 
 /// Returns the answer that counts: the first one. If two came in the same second, a no.
@@ -84,32 +141,37 @@ pub(super) fn first(replies: Vec<Reply>) -> Option<Reply> {
         .min_by_key(|reply| (reply.at_s, is_yes(reply)))
 }
 
-fn reply(message: &Message, subject: Subject<'_>) -> Option<Reply> {
+/// Returns who answers, whoever that is, and what.
+fn answer(message: &Message, subject: Subject<'_>) -> Option<(String, Choice)> {
     if message.from_me {
         return None;
     }
-    let from = id(&message.from)?;
+    let from = person(&message.from)?;
     let who = if is_group(subject.chat) {
         // The message is of the group; its participant wrote it.
-        let participant = message.participant.as_deref();
-        participant.filter(|_| from == subject.chat).and_then(id)?
+        let participant = message.participant().filter(|_| from == subject.chat);
+        participant.and_then(person)?
     } else {
         from
     };
-    if !subject.approvers.contains(&who) {
-        return None;
-    }
-    let quoted = message.reply_to.as_ref().and_then(|it| it.id.as_deref());
-    let is_quote = match (quoted, subject.message) {
+    let is_quote = match (message.quoted(), subject.message) {
         (Some(quoted), Some(ours)) => bare(quoted) == ours,
         _ => false,
     };
     let choice = choice(message.body.as_deref()?, subject.code, is_quote)?;
-    Some(Reply {
-        approver: who,
-        choice,
-        at_s: seconds(&message.timestamp),
-    })
+    Some((who, choice))
+}
+
+/// Reads an id in a message. It may name one of the devices of the person, as in `15552220000:12@lid`.
+fn person(text: &str) -> Option<String> {
+    let (user, server) = text.split_once('@')?;
+    let number = user.split([':', '.']).next()?;
+    let is_device = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.');
+    let device = user.get(number.len()..)?;
+    device
+        .chars()
+        .all(is_device)
+        .then(|| id(&format!("{number}@{server}")))?
 }
 
 /// Reads what somebody wrote. It is an answer if it is one word, and refers to the question by a quote or its code.
@@ -175,9 +237,22 @@ pub(super) fn code(random: u32) -> String {
     code
 }
 
-/// Some engines count in milliseconds.
+/// Returns the hidden id in the answer to a look-up by phone number; `None` if there is none.
+///
+/// Written from <https://waha.devlike.pro/docs/how-to/contacts/#api---lids>.
+pub(super) fn lid(body: &[u8]) -> Option<String> {
+    let found: Value = serde_json::from_slice(body).ok()?;
+    let lid = person(found.get("lid")?.as_str()?)?;
+    lid.ends_with("@lid").then_some(lid)
+}
+
+/// Some engines count in milliseconds, or have a fraction.
 fn seconds(timestamp: &Value) -> i64 {
-    let time = timestamp.as_i64().unwrap_or_default();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it only orders answers, and saturates"
+    )]
+    let time = timestamp.as_f64().unwrap_or_default() as i64;
     if time > 100_000_000_000 {
         time / 1_000
     } else {
@@ -194,15 +269,20 @@ mod tests {
     const ANN: &str = "15552220000@c.us";
     const GROUP: &str = "120363000000000001@g.us";
 
-    fn read(chat: &str, messages: &Value) -> Vec<Reply> {
+    fn read_all(chat: &str, messages: &Value, lids: &HashMap<String, String>) -> Replies {
         let approvers = [ANN.to_owned()];
         let subject = Subject {
             message: Some("OURS"),
             code: "k7m2xq",
             chat,
             approvers: &approvers,
+            lids,
         };
         replies(messages.to_string().as_bytes(), subject).unwrap()
+    }
+
+    fn read(chat: &str, messages: &Value) -> Vec<Reply> {
+        read_all(chat, messages, &HashMap::new()).of_approvers
     }
 
     fn message(from: &str, body: &str, quoted: Option<&str>) -> Value {
@@ -288,6 +368,75 @@ mod tests {
     }
 
     #[test]
+    fn a_hidden_id_counts_if_it_is_known_as_an_approvers() {
+        let hidden = "999000111222333@lid";
+        let known = HashMap::from([(hidden.to_owned(), ANN.to_owned())]);
+        let direct = json!([message(hidden, "yes", Some("OURS"))]);
+        let mut said = message(GROUP, "yes", Some("OURS"));
+        said["participant"] = json!("999000111222333:7@lid");
+        for (chat, messages) in [(ANN, direct), (GROUP, json!([said]))] {
+            let unknown = read_all(chat, &messages, &HashMap::new());
+            assert_eq!(unknown.of_approvers, []);
+            assert_eq!(unknown.hidden.as_deref(), Some(hidden));
+            let counted = read_all(chat, &messages, &known);
+            assert_eq!(counted.of_approvers[0].approver, ANN);
+            assert_eq!(counted.hidden, None);
+        }
+        // Only answers are looked up.
+        let chatter = json!([message(hidden, "hello", Some("OURS"))]);
+        assert_eq!(read_all(ANN, &chatter, &known), Replies::default());
+        let other = HashMap::from([(hidden.to_owned(), "15553330000@c.us".to_owned())]);
+        let of_another = json!([message(hidden, "yes", Some("OURS"))]);
+        assert_eq!(read_all(ANN, &of_another, &other).of_approvers, []);
+    }
+
+    #[test]
+    fn a_hidden_id_is_read_from_the_answer_to_a_look_up() {
+        for (body, found) in [
+            (r#"{"lid":"123@lid","pn":"456@c.us"}"#, Some("123@lid")),
+            (r#"{"lid":null,"pn":"456@c.us"}"#, None),
+            (r#"{"lid":"456@c.us","pn":"456@c.us"}"#, None),
+            (r#"{"statusCode":404}"#, None),
+            ("[]", None),
+        ] {
+            assert_eq!(lid(body.as_bytes()).as_deref(), found, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_webjs_leaves_out_is_found_in_its_raw_data() {
+        let mut said = message(GROUP, "yes", None);
+        said["replyTo"] = json!({"body": "the question"});
+        said["_data"] = json!({"quotedStanzaID": "OURS", "author": {"_serialized": ANN}});
+        said.as_object_mut().unwrap().remove("participant");
+        assert_eq!(read(GROUP, &json!([said])).len(), 1);
+        said["_data"]["author"] = json!(ANN);
+        assert_eq!(read(GROUP, &json!([said])).len(), 1);
+        said["_data"]["author"] = json!("15553330000@c.us");
+        assert_eq!(read(GROUP, &json!([said])), []);
+        // What WAHA says itself comes first.
+        said["participant"] = json!("15553330000@c.us");
+        said["_data"]["author"] = json!(ANN);
+        assert_eq!(read(GROUP, &json!([said])), []);
+        said["participant"] = json!(ANN);
+        said["replyTo"]["id"] = json!("ANOTHER");
+        assert_eq!(read(GROUP, &json!([said])), []);
+    }
+
+    #[test]
+    fn an_id_may_name_a_device() {
+        for (text, read) in [
+            ("15552220000:12@s.whatsapp.net", Some(ANN)),
+            ("15552220000.0:12@s.whatsapp.net", Some(ANN)),
+            ("15552220000:x@c.us", None),
+            ("15552220000:1@c.us@lid", None),
+            (":1@c.us", None),
+        ] {
+            assert_eq!(person(text).as_deref(), read, "{text}");
+        }
+    }
+
+    #[test]
     fn the_first_answer_counts_and_in_the_same_second_a_no() {
         let at = |body: &str, timestamp: i64| {
             let mut message = message(ANN, body, Some("OURS"));
@@ -299,6 +448,10 @@ mod tests {
         assert_eq!(first_of(later_no), Choice::Approve);
         let same = json!([at("yes", 1_790_000_001), at("no", 1_790_000_001)]);
         assert_eq!(first_of(same), Choice::Deny);
+        let mut later = at("yes", 0);
+        later["timestamp"] = json!(1_790_000_005.5);
+        let fraction = json!([at("no", 1_790_000_004), later]);
+        assert_eq!(first_of(fraction), Choice::Deny);
     }
 
     #[test]
@@ -311,6 +464,7 @@ mod tests {
             code: "k7m2xq",
             chat: ANN,
             approvers: &[],
+            lids: &HashMap::new(),
         };
         assert_eq!(replies(b"{}", subject), None);
     }

@@ -24,6 +24,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::roster::{Reporter, Roster, Slot};
 
@@ -88,6 +89,13 @@ pub(crate) struct Arrival {
     slot: Slot,
 }
 
+impl Arrival {
+    /// Returns the address of the client.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.0
+    }
+}
+
 impl Connections {
     pub(crate) fn new(listener: TcpListener, limits: ConnectionLimits) -> Connections {
         // Only enlarges the backlog: the listener listens already. It does no harm if this fails.
@@ -141,6 +149,25 @@ impl Connections {
 
     /// Serves a connection on its own task.
     pub(crate) fn serve(&self, arrival: Arrival, router: Router) {
+        self.spawn(arrival, router, async |stream| Some(stream));
+    }
+
+    /// Serves a connection over TLS on its own task. Clients have the time for a request's head for the handshake too.
+    pub(crate) fn serve_tls(&self, arrival: Arrival, router: Router, tls: TlsAcceptor) {
+        let time = self.limits.head_time;
+        self.spawn(arrival, router, async move |stream| {
+            let accepted = timeout(time, tls.accept(stream)).await;
+            // An error concerns only this client.
+            accepted.ok()?.ok()
+        });
+    }
+
+    /// Serves a connection on its own task, over what `secure` makes of its socket.
+    fn spawn<S, F>(&self, arrival: Arrival, router: Router, secure: impl FnOnce(Watched) -> F)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Option<S>> + Send + 'static,
+    {
         let Arrival { stream, peer, slot } = arrival;
         // Sends small answers without delay. If this fails, they are merely slower.
         let _ = stream.set_nodelay(true);
@@ -162,16 +189,18 @@ impl Connections {
                 }
             })
         };
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_time)
             .max_buf_size(self.limits.head_bytes)
-            .max_headers(self.limits.headers)
-            .serve_connection(TokioIo::new(stream), service);
-        let watched = self.graceful.watch(connection);
+            .max_headers(self.limits.headers);
+        let (watcher, secured) = (self.graceful.watcher(), secure(stream));
         let task = tokio::spawn(async move {
-            // An error on a connection concerns only its client.
-            let _ = watched.await;
+            if let Some(stream) = secured.await {
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                // An error on a connection concerns only its client.
+                let _ = watcher.watch(connection).await;
+            }
             drop(slot);
         });
         reporter.set_task(task.abort_handle());

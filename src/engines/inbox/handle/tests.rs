@@ -48,6 +48,8 @@ impl Scene {
             key: load_key(Some(self.dir.path())),
             page: PageServerSettings {
                 callbacks: Arc::default(),
+                invites_to: None,
+                remote: None,
                 port: Some(0),
                 opens_browser: false,
                 approver: None,

@@ -87,10 +87,10 @@ pub(super) async fn set(
             ));
         }
     };
-    held(&app.names).set(session.hash, name);
+    held(&app.names).set(session.hash, name.clone());
     // The other tabs show the name too.
     app.changes.notify();
-    Ok(see_other(back(&form)))
+    Ok(app.remember_name(see_other(back(&form)), name.as_deref()))
 }
 
 /// Returns the page that the form was on, if it is one of ours.

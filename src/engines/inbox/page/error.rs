@@ -9,6 +9,17 @@ use super::html::Html;
 use super::layout::{answer, bare};
 use crate::engines::inbox::store::StoreError;
 
+/// Why a device was not paired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotPaired {
+    /// The code is wrong.
+    WrongCode,
+    /// No code is valid.
+    NoCode,
+    /// Too many devices are paired.
+    TooMany,
+}
+
 /// Why a request is refused or fails.
 #[derive(Debug)]
 pub(super) enum PageError {
@@ -17,6 +28,12 @@ pub(super) enum PageError {
     /// The browser is not logged in. If the request came through a link on another site, repeat it from here at this
     /// path: then the browser sends its cookie.
     NeedLogin(Option<String>),
+    /// Likewise on the remote page: the device is not paired.
+    NeedPairing(Option<String>),
+    /// A code for pairing does not pair this device.
+    NotPaired(NotPaired),
+    /// The audit log cannot be written.
+    Unrecorded,
     /// The login link was used already, has expired, or never existed.
     BadToken,
     /// We did not give this form to this session.
@@ -47,13 +64,17 @@ impl PageError {
     fn status(&self) -> StatusCode {
         match self {
             PageError::Access(_) | PageError::Csrf | PageError::BadToken => StatusCode::FORBIDDEN,
-            PageError::NeedLogin(_) => StatusCode::UNAUTHORIZED,
+            PageError::NeedLogin(_) | PageError::NeedPairing(_) => StatusCode::UNAUTHORIZED,
+            PageError::NotPaired(NotPaired::TooMany) => StatusCode::CONFLICT,
+            PageError::NotPaired(_) => StatusCode::FORBIDDEN,
             PageError::Form(_) => StatusCode::BAD_REQUEST,
             PageError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             PageError::NotFound => StatusCode::NOT_FOUND,
             PageError::Method => StatusCode::METHOD_NOT_ALLOWED,
             PageError::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            PageError::NoRandom | PageError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            PageError::NoRandom | PageError::Unrecorded | PageError::Store(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -61,13 +82,30 @@ impl PageError {
         match self {
             PageError::Access(AccessError::Host) => (
                 "This is not the inbox’s address",
-                "Open the inbox at http://127.0.0.1 or http://localhost, with the port that `approval-proxy inbox` prints.",
+                "Open the inbox at the address that `approval-proxy inbox` prints, or at its `pageUrl`. A reverse proxy must pass on the header `Host`.",
             ),
             PageError::Access(AccessError::Origin) => (
                 "This request did not come from the inbox",
                 "Another page tried to act for you, or the browser hid where the form came from. Nothing was decided.",
             ),
             PageError::NeedLogin(_) => ("Log in to see your approvals", ""),
+            PageError::NeedPairing(_) => ("This device is not paired", ""),
+            PageError::NotPaired(NotPaired::WrongCode) => (
+                "The code is wrong",
+                "Compare it with the one in the terminal. After five wrong codes, it is no longer valid.",
+            ),
+            PageError::NotPaired(NotPaired::NoCode) => (
+                "No code is valid now",
+                "A code works once, for five minutes, and not after five wrong ones. Run `approval-proxy inbox --pair` again.",
+            ),
+            PageError::NotPaired(NotPaired::TooMany) => (
+                "Too many devices are paired",
+                "Revoke one of the 20 with `approval-proxy inbox --devices --revoke ID`, then enter the code again.",
+            ),
+            PageError::Unrecorded => (
+                "This cannot be recorded",
+                "The audit log in the state folder cannot be written, so nothing has changed. `approval-proxy doctor` says why.",
+            ),
             PageError::BadToken => (
                 "This link is no longer valid",
                 "Each login link works once, for a short time.",
@@ -121,6 +159,11 @@ impl IntoResponse for PageError {
                 }
                 how_to_log_in(&mut body);
             }
+            PageError::NeedPairing(_) => how_to_pair(&mut body),
+            PageError::NotPaired(_) => {
+                body.raw("<p role=\"alert\">").text(text).raw("</p>");
+                body.raw("<p><a class=\"button\" href=\"/pair\">Enter a code</a></p>");
+            }
             PageError::Access(_)
             | PageError::Csrf
             | PageError::Form(_)
@@ -128,13 +171,14 @@ impl IntoResponse for PageError {
             | PageError::NotFound
             | PageError::Method
             | PageError::TooMany
+            | PageError::Unrecorded
             | PageError::NoRandom => {
                 body.raw("<p>").text(text).raw("</p>");
                 body.raw("<p><a class=\"button\" href=\"/\">Back to the inbox</a></p>");
             }
         }
         body.raw("</section>");
-        let redirect = if let PageError::NeedLogin(path) = &self {
+        let redirect = if let PageError::NeedLogin(path) | PageError::NeedPairing(path) = &self {
             path.as_deref()
         } else {
             None
@@ -157,6 +201,16 @@ pub(super) fn how_to_log_in(body: &mut Html) {
         "<p>Run this in a terminal on this machine. It opens the inbox, logged in:</p>\
          <pre class=\"command\"><code>approval-proxy inbox</code></pre>\
          <p class=\"quiet\">If your proxies use <code>--state-dir</code>, add the same here. A login lasts twelve hours in this browser.</p>",
+    );
+}
+
+/// Appends the instructions for pairing a device.
+pub(super) fn how_to_pair(body: &mut Html) {
+    body.raw(
+        "<p>Run this in a terminal on the machine of your proxies, and scan the code that it shows:</p>\
+         <pre class=\"command\"><code>approval-proxy inbox --pair</code></pre>\
+         <p>Or <a href=\"/pair\">enter the code</a> by hand.</p>\
+         <p class=\"quiet\">A device stays paired for 30 days.</p>",
     );
 }
 

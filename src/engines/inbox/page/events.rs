@@ -114,16 +114,18 @@ impl App {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_failing = false;
+        self.tell_devices();
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(),
                 // Only to evaluate the condition below again.
                 () = self.changes.new_listener.notified() => {}
-                _ = check.tick(), if self.changes.counter.receiver_count() > 0 => {
+                _ = check.tick(), if self.changes.counter.receiver_count() > 0 || self.pushes() => {
                     let changed = self.store(|store| store.changed(Duration::ZERO, None));
                     let is_failing = changed.is_err();
                     if changed.unwrap_or_default() || is_failing != was_failing {
                         self.changes.notify();
+                        self.tell_devices();
                     }
                     was_failing = is_failing;
                 }

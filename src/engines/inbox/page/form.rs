@@ -73,7 +73,8 @@ impl Form {
     }
 }
 
-fn decode(text: &str) -> Option<String> {
+/// Decodes what [`encode`] writes, and the names and values of forms.
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {

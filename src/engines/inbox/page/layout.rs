@@ -32,7 +32,11 @@ pub(super) fn page(
 ) -> Html {
     let mut html = Html::new();
     head(title, waiting, None, &mut html);
-    html.raw("<body data-live>");
+    html.raw("<body data-live");
+    if let Some(key) = &session.push_key {
+        html.raw(" data-push=\"").value(key).raw("\"");
+    }
+    html.raw(">");
     html.raw("<a class=\"skip\" href=\"#main\">Skip to content</a><header class=\"top\"><div class=\"bar\">");
     html.raw("<a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a><nav aria-label=\"Views\"><a href=\"/\"");
     if tab == Tab::Waiting {
@@ -94,7 +98,7 @@ fn head(title: &str, waiting: usize, redirect: Option<&str>, html: &mut Html) {
     } else {
         "/assets/icon.svg"
     });
-    html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
+    html.raw("\"><link rel=\"apple-touch-icon\" href=\"/assets/icon-180.png\"><link rel=\"manifest\" href=\"/manifest.webmanifest\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
 }
 
 /// The dialog with the keyboard shortcuts, which the script opens.

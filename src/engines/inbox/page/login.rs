@@ -1,4 +1,5 @@
-//! Logs browsers in: exchanges a link that works once for a cookie.
+//! Logs browsers in to the local page: exchanges a link that works once for a cookie. Finds the session of a request, on
+//! either page.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,12 +12,12 @@ use axum::http::header::{COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
-use super::access::only;
+use super::access::{Site, only};
 use super::error::{PageError, how_to_log_in};
 use super::form::Form;
 use super::html::Html;
 use super::layout::{answer, bare};
-use super::{App, held, keyed, token_hash};
+use super::{App, held, keyed, pairing, token_hash};
 use crate::approval::item::read_approver;
 use crate::engines::inbox::store::Token;
 use crate::http::shared::PeerAddr;
@@ -36,6 +37,10 @@ pub(super) struct Session {
     pub(super) csrf: String,
     /// The approver's name for its verdicts. Not verified.
     pub(super) approver: Option<String>,
+    /// The id of the paired device, on the remote page.
+    pub(super) device: Option<String>,
+    /// The key with which the device can subscribe to notifications.
+    pub(super) push_key: Option<String>,
 }
 
 impl App {
@@ -56,13 +61,22 @@ impl App {
             if !tried.insert(hash) {
                 continue;
             }
-            if self.logins(|logins| logins.has_token(Token::Session, &hash, now_ms))? {
+            let device = match &self.remote {
+                None => self
+                    .logins(|logins| logins.has_token(Token::Session, &hash, now_ms))?
+                    .then_some(None),
+                Some(remote) => remote.device(&hash, now_ms)?.map(Some),
+            };
+            if let Some(device) = device {
                 let csrf = keyed(&self.secret, "csrf", &hash).to_hex().to_string();
                 let approver = held(&self.names).of(&hash);
+                let approver = approver.or_else(|| self.remembered_name(headers));
                 return Ok(Session {
                     hash,
                     csrf,
                     approver,
+                    device,
+                    push_key: self.push_key(),
                 });
             }
         }
@@ -70,13 +84,43 @@ impl App {
         let site = axum::http::HeaderName::from_static("sec-fetch-site");
         let is_from_elsewhere = matches!(only(headers, &site), Some("cross-site" | "same-site"));
         let again = uri.filter(|_| is_from_elsewhere);
-        Err(PageError::NeedLogin(again.map(|uri| uri.path().to_owned())))
+        let again = again.map(|uri| uri.path().to_owned());
+        Err(match self.site {
+            Site::Local(_) => PageError::NeedLogin(again),
+            Site::Remote(_) => PageError::NeedPairing(again),
+        })
     }
 
     /// Returns the cookie's name. Browsers share cookies between all ports of a host; with the port in the
     /// name, two inboxes do not overwrite each other's sessions.
+    ///
+    /// The prefix `__Host-` keeps other hosts of the domain from setting it (draft-ietf-httpbis-rfc6265bis, section
+    /// "Cookie Name Prefixes").
     fn cookie_name(&self) -> String {
-        format!("approvals_{}", self.port)
+        match &self.site {
+            Site::Local(port) => format!("approvals_{port}"),
+            Site::Remote(url) => {
+                let port = url.authority().rsplit_once(':').map(|(_, port)| port);
+                format!(
+                    "__Host-approvals_{}",
+                    port.filter(|port| !port.ends_with(']')).unwrap_or("443")
+                )
+            }
+        }
+    }
+
+    /// Returns a new session's token and its hash in the store.
+    pub(super) fn new_session(&self) -> Result<(String, [u8; 32]), PageError> {
+        let token = random_seed().map_err(|_| PageError::NoRandom)?;
+        let token = blake3::Hash::from_bytes(token).to_hex().to_string();
+        let hash = self.session_hash(&token);
+        Ok((token, hash))
+    }
+
+    /// Redirects a browser that has just logged in, with the cookie of its session.
+    pub(super) fn logged_in(&self, token: &str, time: Duration) -> Response {
+        let value = format!("{token}{}", self.seal(token).to_hex());
+        with_cookie(see_other("/"), &self.cookie(&value, time))
     }
 
     fn seal(&self, token: &str) -> blake3::Hash {
@@ -93,10 +137,48 @@ impl App {
 
     /// Returns a `Set-Cookie` header that is valid for `time`.
     fn cookie(&self, value: &str, time: Duration) -> String {
+        self.cookie_called(&self.cookie_name(), value, time)
+    }
+
+    fn cookie_called(&self, name: &str, value: &str, time: Duration) -> String {
+        let secure = match self.site {
+            Site::Local(_) => "",
+            Site::Remote(_) => " Secure;",
+        };
         format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
-            self.cookie_name(),
+            "{name}={value}; Path=/; HttpOnly;{secure} SameSite=Strict; Max-Age={}",
             time.as_secs()
+        )
+    }
+
+    /// The cookie in which a device keeps its approver's name: on the device, because nothing else may choose the name
+    /// in a person's signature.
+    fn name_cookie(&self) -> String {
+        format!("{}_name", self.cookie_name())
+    }
+
+    /// Returns the approver's name that a device has kept.
+    fn remembered_name(&self, headers: &HeaderMap) -> Option<String> {
+        self.remote.as_ref()?;
+        let name = self.name_cookie();
+        let kept = cookies(headers, &name).next()?;
+        read_approver(&super::form::decode(kept)?).ok()
+    }
+
+    /// Lets a device keep its approver's name, or forget it.
+    pub(super) fn remember_name(&self, response: Response, name: Option<&str>) -> Response {
+        if self.remote.is_none() {
+            return response;
+        }
+        let mut value = String::new();
+        super::form::encode(name.unwrap_or_default(), &mut value);
+        let time = match name {
+            Some(_) => pairing::SESSION,
+            None => Duration::ZERO,
+        };
+        with_cookie(
+            response,
+            &self.cookie_called(&self.name_cookie(), &value, time),
         )
     }
 
@@ -157,8 +239,6 @@ pub(super) async fn log_in(
     let form = Form::read(request.into_body()).await?;
     let now = app.now();
     let hash = token_hash(form.filled("token").unwrap_or_default());
-    let session = random_seed().map_err(|_| PageError::NoRandom)?;
-    let session = blake3::Hash::from_bytes(session).to_hex();
     let given = app.logins(|logins| logins.approver(Token::Login, &hash))?;
     // Another program may have written anything there.
     let given = given.and_then(|name| read_approver(&name).ok());
@@ -173,12 +253,11 @@ pub(super) async fn log_in(
     }
     let until_ms = i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now.unix_ms.saturating_add(until_ms);
-    let hash = app.session_hash(&session);
+    let (session, hash) = app.new_session()?;
     let approver = given.or_else(|| before.and_then(|before| before.approver));
     app.logins(|logins| logins.add_token(Token::Session, &hash, until_ms))?;
     held(&app.names).set(hash, approver);
-    let value = format!("{session}{}", app.seal(&session).to_hex());
-    Ok(with_cookie(see_other("/"), &app.cookie(&value, SESSION)))
+    Ok(app.logged_in(&session, SESSION))
 }
 
 /// `POST /logout`
@@ -187,8 +266,13 @@ pub(super) async fn log_out(
     request: Request,
 ) -> Result<Response, PageError> {
     let (session, _) = app.form(request).await?;
-    let now_ms = app.now().unix_ms;
-    app.logins(|logins| logins.take_token(Token::Session, &session.hash, now_ms))?;
+    match &app.remote {
+        None => {
+            let now_ms = app.now().unix_ms;
+            app.logins(|logins| logins.take_token(Token::Session, &session.hash, now_ms))?;
+        }
+        Some(remote) => remote.leave(&session, app.now().unix_ms)?,
+    }
     held(&app.names).set(session.hash, None);
     let cookie = app.cookie("", Duration::ZERO);
     Ok(with_cookie(see_other("/login"), &cookie))
@@ -206,7 +290,7 @@ pub(super) fn see_other(path: &str) -> Response {
 
 fn with_cookie(mut response: Response, cookie: &str) -> Response {
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }

@@ -1,12 +1,16 @@
-//! The inbox's web page: shows the waiting calls on this machine and takes verdicts from its user.
+//! The inbox's web page: shows the waiting calls of this machine and takes verdicts from its user.
+//!
+//! The *local page* is for browsers on this machine, which log in with a link. The *remote page* is for devices that were
+//! paired once (`pairing`); it is the same in everything else.
 //!
 //! The pages work without their script, which only keeps them up to date. A `GET` never decides
 //! anything, and text from outside never becomes markup (see `html`).
 //!
 //! A browser sends cookies to every port of a host. So a server that takes our port after us, or another
-//! server on this machine whose page the user opens, can read the session's cookie. A session is
-//! therefore valid only for the process that created it, which stops the first attack. While that
-//! process runs, only a passphrase stops the second.
+//! server on this machine whose page the user opens, can read the cookie of a session with the local page. Such a
+//! session is therefore valid only for the process that created it, which stops the first attack. While that
+//! process runs, only a passphrase stops the second. A device's session outlives processes: its cookie goes over TLS
+//! only, to a host name of its own.
 
 mod access;
 mod approver;
@@ -22,7 +26,9 @@ mod history;
 mod html;
 mod layout;
 mod login;
+mod pairing;
 mod passphrase_queue;
+mod push;
 mod routes;
 mod serve;
 mod several;
@@ -40,10 +46,16 @@ use tokio::net::TcpListener;
 
 use crate::approval::item::Verdict;
 use crate::engines::Callbacks;
+use crate::engines::inbox::certificate::Certificate;
+use crate::engines::inbox::remote::Network;
 use crate::engines::inbox::store::{ApprovalRequests, Logins, StoreError};
 use crate::gate::Now;
 use crate::sys::clock::Clock;
 
+pub use pairing::{CODE_LIFE, PairingCode, Remote};
+pub use push::Push;
+
+use access::Site;
 use approver::Names;
 use bucket::Buckets;
 use events::Changes;
@@ -62,19 +74,32 @@ pub struct Page(App);
 pub struct PageSettings {
     /// The secret of the state folder, which all of the user's proxies know.
     pub secret: [u8; 32],
-    /// 32 random bytes of this page alone. Sessions are bound to them, so a cookie is worthless to a
-    /// process that takes over the port.
+    /// 32 random bytes of this local page alone. Sessions are bound to them, so a cookie is worthless to a
+    /// process that takes over the port. The remote page has none, because devices stay paired.
     pub instance: [u8; 32],
     /// Signs verdicts, if the user has set a passphrase.
     pub passphrase: Option<Box<dyn Passphrase>>,
     /// Checks the callbacks of the engines that take any.
     pub callbacks: Arc<Callbacks>,
+    /// What makes this the remote page; `None` for the local one.
+    pub remote: Option<Remote>,
 }
 
 impl fmt::Debug for PageSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageSettings").finish_non_exhaustive()
     }
+}
+
+/// Who may connect to a page, and how.
+#[derive(Debug, Clone)]
+pub enum Security {
+    /// Over plain HTTP; the listener is on a loopback address.
+    Loopback,
+    /// Over TLS.
+    Tls(Certificate),
+    /// Over plain HTTP, from these addresses only.
+    BehindProxy(Vec<Network>),
 }
 
 /// Signs verdicts with the passphrase.
@@ -134,9 +159,10 @@ impl Page {
     pub async fn serve(
         self,
         listener: TcpListener,
+        security: &Security,
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        serve::serve(self.0, listener, stop).await
+        serve::serve(self.0, listener, security, stop).await
     }
 }
 
@@ -170,8 +196,10 @@ fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash
 
 /// The state that all handlers share.
 struct App {
-    /// The port of the page; 0 before it is served.
-    port: u16,
+    /// Where it is. The port of the local page is 0 before it is served.
+    site: Site,
+    /// `None` for the local page.
+    remote: Option<Remote>,
     store: Mutex<Box<dyn ApprovalRequests>>,
     logins: Mutex<Box<dyn Logins>>,
     secret: [u8; 32],
@@ -200,12 +228,20 @@ impl App {
         settings: PageSettings,
         now: Box<dyn Fn() -> Now + Send + Sync>,
     ) -> App {
+        let (site, instance) = match &settings.remote {
+            None => (Site::Local(0), settings.instance),
+            Some(remote) => (
+                Site::Remote(remote.url().clone()),
+                pairing::key(&settings.secret),
+            ),
+        };
         App {
-            port: 0,
+            site,
+            remote: settings.remote,
             store: Mutex::new(requests),
             logins: Mutex::new(logins),
             secret: settings.secret,
-            instance: settings.instance,
+            instance,
             passphrase: settings.passphrase.map(Arc::from),
             callbacks: settings.callbacks,
             passphrase_queue: PassphraseQueue::default(),

@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::access::Site;
 use super::call::NAME_LIMIT;
 use super::card::{CardContext, CardKind, Message, Typed, card, detail, notice};
 use super::error::PageError;
@@ -18,7 +19,9 @@ use super::form::Form;
 use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
-use super::{App, access, approver, callback, decide, events, history, login, proof, several};
+use super::{
+    App, access, approver, callback, decide, events, history, login, pairing, proof, push, several,
+};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
 use crate::approval::request::QuestionKind;
@@ -35,13 +38,24 @@ const MAX_CARDS: usize = 4 * 1024 * 1024;
 
 /// The Content-Security-Policy of our pages: they may only load and do what is our own.
 const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; \
+    frame-ancestors 'none'; base-uri 'none'";
 
 /// Creates the router. It refuses requests for another host or port.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let port = app.port;
     let callbacks = callback::router(Arc::clone(&app));
-    let pages = Router::new()
+    let site = app.site.clone();
+    let logging_in = match app.site {
+        Site::Local(_) => Router::new()
+            .route("/login", get(login::show).post(log_in))
+            .route("/prove", get(prove)),
+        Site::Remote(_) => Router::new()
+            .route("/login", get(pairing::how))
+            .route("/pair", get(pairing::show).post(pairing::pair))
+            .route("/push", post(push::subscribe))
+            .route("/sw.js", get(push::service_worker)),
+    };
+    let pages = logging_in
         .route("/", get(waiting))
         .route("/fragment", get(fragment))
         .route("/item/{id}", get(item))
@@ -50,21 +64,22 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/history", get(show_history))
         .route("/name", post(approver::set))
         .route("/events", get(events::listen))
-        .route("/login", get(login::show).post(log_in))
         .route("/logout", post(log_out))
-        .route("/prove", get(prove))
+        .route("/manifest.webmanifest", get(manifest))
         .route("/assets/{name}", get(asset))
         .fallback(async || PageError::NotFound)
         .method_not_allowed_fallback(async || PageError::Method)
-        .layer(from_fn(move |request: Request, next: Next| async move {
+        .layer(from_fn(move |request: Request, next: Next| {
             let (method, uri) = (request.method(), request.uri());
-            let allowed = access::check(method, uri, request.headers(), port);
-            let mut response = match allowed {
-                Ok(()) => next.run(request).await,
-                Err(why) => PageError::Access(why).into_response(),
-            };
-            set_security_headers(response.headers_mut());
-            response
+            let allowed = access::check(method, uri, request.headers(), &site);
+            async move {
+                let mut response = match allowed {
+                    Ok(()) => next.run(request).await,
+                    Err(why) => PageError::Access(why).into_response(),
+                };
+                set_security_headers(response.headers_mut());
+                response
+            }
         }))
         .with_state(app);
     pages.merge(callbacks)
@@ -178,6 +193,14 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
 }
 
 impl App {
+    /// The port of the local page; 0 for the remote one.
+    fn port(&self) -> u16 {
+        match self.site {
+            Site::Local(port) => port,
+            Site::Remote(_) => 0,
+        }
+    }
+
     pub(super) fn context<'a>(&self, session: &'a Session) -> CardContext<'a> {
         CardContext {
             csrf: &session.csrf,
@@ -288,7 +311,7 @@ async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, PageErro
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_hexdigit());
     match is_nonce {
-        true => Ok(proof(&app.secret, app.port, nonce)),
+        true => Ok(proof(&app.secret, app.port(), nonce)),
         false => Err(PageError::Form(
             "The nonce must be 32 to 128 hexadecimal digits.",
         )),
@@ -297,22 +320,32 @@ async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, PageErro
 
 /// `GET /assets/{name}`
 async fn asset(Path(name): Path<String>) -> Result<Response, PageError> {
-    let (kind, text) = match &*name {
-        "app.css" => ("text/css; charset=utf-8", include_str!("assets/app.css")),
-        "app.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("assets/app.js"),
-        ),
-        "guard.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("assets/guard.js"),
-        ),
-        "icon.svg" => ("image/svg+xml", include_str!("assets/icon.svg")),
-        "icon-waiting.svg" => ("image/svg+xml", include_str!("assets/icon-waiting.svg")),
+    const SCRIPT: &str = "text/javascript; charset=utf-8";
+    let (kind, content): (_, &'static [u8]) = match &*name {
+        "app.css" => ("text/css; charset=utf-8", include_bytes!("assets/app.css")),
+        "app.js" => (SCRIPT, include_bytes!("assets/app.js")),
+        "guard.js" => (SCRIPT, include_bytes!("assets/guard.js")),
+        "icon.svg" => ("image/svg+xml", include_bytes!("assets/icon.svg")),
+        "icon-waiting.svg" => ("image/svg+xml", include_bytes!("assets/icon-waiting.svg")),
+        "icon-180.png" => ("image/png", include_bytes!("assets/icon-180.png")),
+        "icon-512.png" => ("image/png", include_bytes!("assets/icon-512.png")),
         _ => return Err(PageError::NotFound),
     };
-    let mut response = Response::new(Body::from(text));
+    Ok(own_file(kind, content))
+}
+
+/// `GET /manifest.webmanifest`: lets a phone install the page (W3C, Web Application Manifest).
+async fn manifest() -> Response {
+    own_file(
+        "application/manifest+json",
+        include_bytes!("assets/manifest.json"),
+    )
+}
+
+/// Returns a file of our own, which nobody needs to log in for.
+pub(super) fn own_file(kind: &'static str, content: &'static [u8]) -> Response {
+    let mut response = Response::new(Body::from(content));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    Ok(response)
+    response
 }

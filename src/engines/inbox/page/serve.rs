@@ -5,10 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
-use super::App;
+use super::access::Site;
 use super::routes::router;
+use super::{App, Security};
 use crate::http::shared::{ConnectionLimits, Connections, within_descriptors};
 
 /// The most connections. Each may have a large head; all heads together take at most 96 MiB.
@@ -19,25 +22,42 @@ const SHARE: usize = 4;
 /// The largest head. A browser sends the cookies that any port of this machine has set, up to 180 of
 /// 4 KiB each. With a lower limit, a server at another port could lock the user out.
 const HEAD_BYTES: usize = 768 * 1024;
+/// The same for the remote page, which has a host of its own and is open to strangers: more than browsers send.
+const REMOTE_HEAD_BYTES: usize = 64 * 1024;
 /// How long clients may take to read their answers when the page ends.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(
     mut app: App,
     listener: TcpListener,
+    security: &Security,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    app.port = listener.local_addr()?.port();
+    if let Site::Local(port) = &mut app.site {
+        *port = listener.local_addr()?.port();
+    }
     let app = Arc::new(app);
     let router = router(Arc::clone(&app));
-    let mut connections = Connections::new(listener, limits());
+    let refusing = Router::new().fallback(refuse);
+    let mut connections = Connections::new(listener, limits(security));
     let mut stop = pin!(stop);
     let mut watching_store = pin!(app.watch_store());
     loop {
         tokio::select! {
             () = &mut stop => break,
             () = &mut watching_store => {}
-            arrival = connections.next() => connections.serve(arrival, router.clone()),
+            arrival = connections.next() => match security {
+                Security::Loopback => connections.serve(arrival, router.clone()),
+                Security::Tls(certificate) => {
+                    connections.serve_tls(arrival, router.clone(), certificate.acceptor());
+                }
+                Security::BehindProxy(networks) => {
+                    // INVARIANT 9: what others send over plain HTTP can be read on the way, so no page reads it.
+                    let is_proxy = networks.iter().any(|network| network.contains(arrival.peer()));
+                    let router = if is_proxy { &router } else { &refusing };
+                    connections.serve(arrival, router.clone());
+                }
+            },
         }
     }
     app.changes.end();
@@ -45,13 +65,24 @@ pub(super) async fn serve(
     Ok(())
 }
 
-fn limits() -> ConnectionLimits {
+/// Answers a client that is not the reverse proxy.
+async fn refuse() -> (StatusCode, &'static str) {
+    let why =
+        "This page is behind a reverse proxy, and your address is not in its `behindProxy`.\n";
+    (StatusCode::FORBIDDEN, why)
+}
+
+fn limits(security: &Security) -> ConnectionLimits {
+    let (head_bytes, unread_time) = match security {
+        // The browser is on this machine, so it reads immediately.
+        Security::Loopback => (HEAD_BYTES, Duration::from_millis(500)),
+        Security::Tls(_) | Security::BehindProxy(_) => (REMOTE_HEAD_BYTES, Duration::from_secs(10)),
+    };
     ConnectionLimits {
         count: within_descriptors(SHARE, MAX_CONNECTIONS),
         head_time: Duration::from_secs(30),
-        head_bytes: HEAD_BYTES,
+        head_bytes,
         headers: 64,
-        // The browser is on this machine, so it reads immediately.
-        unread_time: Duration::from_millis(500),
+        unread_time,
     }
 }

@@ -11,7 +11,7 @@ mod queue;
 mod sender;
 mod subscription;
 #[cfg(test)]
-mod tests;
+pub(in crate::engines::inbox) mod tests;
 mod vapid;
 
 pub use encrypt::{CONTENT_ENCODING, EncryptError, encrypt};

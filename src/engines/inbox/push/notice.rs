@@ -62,7 +62,7 @@ impl From<Risk> for Urgency {
 }
 
 impl Notice {
-    /// Says that an item waits: its tool, its server and its risk, and nothing else of the call.
+    /// Says that an item waits: its tool and its risk, and nothing else of the call.
     #[must_use]
     pub fn about(item: &Item, now_ms: i64) -> Notice {
         let left = item.expires_ms.map_or(MAX_TTL, |expires_ms| {
@@ -72,11 +72,7 @@ impl Notice {
         Notice {
             item: item.id.clone(),
             title: format!("Approve {}?", quoted_text(&item.tool, MAX_NAME)),
-            body: format!(
-                "Risk {}, on the server {}",
-                item.risk.as_str(),
-                quoted_text(&item.server, MAX_NAME)
-            ),
+            body: format!("Risk {}", item.risk.as_str()),
             urgency: item.risk.into(),
             left: left.min(MAX_TTL),
         }
@@ -137,7 +133,7 @@ mod tests {
         let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
         let expected = json!({
             "title": "Approve \"drop_table\"?",
-            "body": "Risk high, on the server \"db\"",
+            "body": "Risk high",
             "item": item.id,
         });
         assert_eq!(message, expected);

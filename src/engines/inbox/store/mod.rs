@@ -1,10 +1,11 @@
 //! The store, where questions wait for people and verdicts wait for proxies.
 //!
-//! A store may be shared by many machines: it implements [`ApprovalRequests`] and [`Liveness`]. [`Logins`] to the page
-//! stay on this machine. Only [`open()`] knows the implementation.
+//! A store may be shared by many machines: it implements [`ApprovalRequests`] and [`Liveness`]. [`Logins`] to the page,
+//! and the [`Devices`] paired with it, stay on this machine. Only [`open()`] knows the implementation.
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod devices;
 mod open;
 mod sqlite;
 
@@ -12,6 +13,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+pub use self::devices::{DEVICE_MS, Device, Devices, MAX_DEVICES, MAX_WRONG_CODES, Offer, Paired};
 pub use self::open::{Store, check, may_resume, open};
 pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
@@ -218,7 +220,7 @@ pub trait Logins: Send {
     /// can write to the store may have written it.
     fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError>;
 
-    /// Forgets the expired tokens.
+    /// Forgets the expired tokens, codes and devices.
     fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError>;
 }
 

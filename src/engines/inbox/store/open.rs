@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::sqlite::{self, Leases, SqliteLogins, SqliteStore};
-use super::{ApprovalRequests, Liveness, Logins, StoreError};
+use super::{ApprovalRequests, Devices, Liveness, Logins, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::StateDir;
 
@@ -18,6 +18,8 @@ pub struct Store {
     pub liveness: Box<dyn Liveness>,
     /// The logins to the page of this machine. Opened when first used.
     pub logins: Box<dyn Logins>,
+    /// The devices that are paired with the page of this machine. Opened when first used.
+    pub devices: Box<dyn Devices>,
 }
 
 impl fmt::Debug for Store {
@@ -37,6 +39,7 @@ pub fn open(dir: &StateDir, redaction: &Redaction) -> Result<Store, StoreError> 
         requests: Box::new(requests),
         liveness: Box::new(Leases::new(dir)),
         logins: Box::new(SqliteLogins::new(dir)),
+        devices: Box::new(SqliteLogins::new(dir)),
     })
 }
 

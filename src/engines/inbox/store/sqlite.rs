@@ -2,6 +2,7 @@
 //!
 //! It ensures that an item has at most one verdict; the worker and the gate decide whether it counts.
 
+mod devices;
 mod leases;
 mod logins;
 mod resuming;

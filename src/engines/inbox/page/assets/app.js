@@ -18,6 +18,16 @@ import {
     return;
   }
 
+  // Pairing: fills in the code from the link that the phone has scanned. The person sends it.
+  const code = $('#code');
+  if (code) {
+    if (location.hash.length > 1) {
+      code.value = location.hash.slice(1);
+      history.replaceState(null, '', location.pathname);
+    }
+    return;
+  }
+
   // A page that asked to log in reloads as soon as another tab is logged in.
   if ('BroadcastChannel' in window) {
     const loginChannel = new BroadcastChannel('approvals-login');
@@ -485,21 +495,47 @@ import {
     });
   }
 
+  // Push messages, which reach a device while no page is open.
+  const pushKey = 'serviceWorker' in navigator && 'PushManager' in window ? document.body.dataset.push : undefined;
+  const subscription = async () => (await navigator.serviceWorker.getRegistration('/'))?.pushManager.getSubscription();
+  const sendSubscription = async (found) => {
+    const body = new URLSearchParams({ csrf: $('input[name=csrf]').value, subscription: JSON.stringify(found) });
+    const answer = await fetch('/push', { method: 'POST', body });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+  };
+  const subscribe = async () => {
+    await navigator.serviceWorker.register('/sw.js');
+    const { pushManager } = await navigator.serviceWorker.ready;
+    await sendSubscription(await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: pushKey }));
+  };
+
   // Notifications, if the person wants them. They contain no arguments, because others may see them.
   const notifyButton = $('#notify');
-  const offer = () => {
-    notifyButton.hidden = !('Notification' in window) || Notification.permission !== 'default';
+  const offer = async () => {
+    const isPossible = 'Notification' in window && Notification.permission !== 'denied';
+    const isOn = isPossible && Notification.permission === 'granted' && (!pushKey || await subscription());
+    notifyButton.hidden = !isPossible || Boolean(isOn);
   };
   if (notifyButton) {
     offer();
+    // The page may have forgotten a subscription that the browser still has.
+    if (pushKey) subscription().then((found) => found && sendSubscription(found)).catch(() => {});
     notifyButton.addEventListener('click', async () => {
       await Notification.requestPermission();
+      const isAllowed = Notification.permission === 'granted';
+      try {
+        if (isAllowed && pushKey) await subscribe();
+        say(isAllowed ? 'You will be notified of new calls.' : 'The browser does not allow notifications.');
+      } catch {
+        say('The browser’s push service cannot be reached. You will be notified while this page is open.');
+      }
       offer();
-      say(Notification.permission === 'granted' ? 'You will be notified of new calls.' : 'The browser does not allow notifications.');
     });
   }
-  const notify = (added, count) => {
+  const notify = async (added, count) => {
     if (!('Notification' in window) || Notification.permission !== 'granted' || document.hasFocus()) return;
+    // A push message says it already. Only a service worker may show notifications on a phone.
+    if (pushKey && await subscription()) return;
     const tools = added.slice(0, 3).map((card) => $('h2', card).textContent);
     const note = new Notification(count === 1 ? 'A call needs your approval' : `${count} calls need your approval`, {
       body: tools.join(', '),

@@ -1,6 +1,7 @@
 //! Runs the conformance tests with the in-memory store of these tests, except those about redaction, dead proxies and
 //! resumed items, which it does not implement.
 
+use super::devices::SharedDevices;
 use super::visitor::Shared;
 use crate::engines::inbox::store::conformance::{Opener, conforms};
 use crate::engines::inbox::store::{Lease, Liveness, Store, StoreError};
@@ -19,12 +20,13 @@ impl Liveness for Alive {
 }
 
 fn memory() -> Opener {
-    let shared = Shared::default();
+    let (shared, devices) = (Shared::default(), SharedDevices::default());
     Opener {
         open: Box::new(move |_| Store {
             requests: Box::new(shared.clone()),
             liveness: Box::new(Alive),
             logins: Box::new(shared.clone()),
+            devices: Box::new(devices.clone()),
         }),
         may_resume: Box::new(|| false),
     }
@@ -44,6 +46,12 @@ conforms! {
     elsewhere:
         a_recorded_decision_cannot_replace_an_item,
         a_decision_made_elsewhere_updates_its_withdrawn_item;
+    devices:
+        a_code_pairs_one_device_once_and_until_it_expires,
+        five_wrong_codes_void_a_code_and_the_next_one_is_valid,
+        a_device_is_known_by_its_session_until_it_is_revoked_or_expires,
+        only_so_many_devices_are_paired_and_a_revoked_or_expired_one_makes_room,
+        a_subscription_ends_with_its_device;
     logins:
         a_token_is_valid_until_it_expires_and_can_be_taken_once,
         of_too_many_tokens_those_that_expire_first_are_forgotten,

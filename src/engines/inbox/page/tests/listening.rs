@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::{Page, PageSettings, token_hash};
+use super::super::{Page, PageSettings, Security, token_hash};
 use super::visitor::{Shared, Visitor, item, usual};
 use crate::engines::inbox::store::{ApprovalRequests as _, Logins as _, Token};
 use crate::sys::clock::Clock;
@@ -127,12 +127,16 @@ async fn a_page_is_served_over_sockets_until_it_is_stopped() {
         instance: [9; 32],
         secret: [1; 32],
         passphrase: None,
+        remote: None,
     };
     let page = Page::new(Box::new(store.clone()), Box::new(store), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(page.serve(listener, async { drop(stopped.await) }));
+    let serving = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        page.serve(listener, &Security::Loopback, stopped).await
+    });
 
     let host = format!("Host: localhost:{port}\r\nConnection: close\r\n");
     let origin = format!("Origin: http://localhost:{port}\r\n");

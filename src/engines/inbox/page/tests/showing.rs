@@ -1,7 +1,8 @@
 //! The page shows everything in a call, and nothing in a call becomes active on the page.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 
 use super::visitor::{NOW_MS, Visitor, asset, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
@@ -390,10 +391,40 @@ async fn pages_load_only_our_own_assets_and_have_nothing_inline() {
         let linked = links.map(|link| link.split('"').next().unwrap());
         // The script also imports guard.js.
         for name in linked.chain(["guard.js"]) {
-            let answer = visitor.get(&format!("/assets/{name}")).await;
-            assert_eq!((answer.status, answer.text), (StatusCode::OK, asset(name)));
+            let request = visitor.request("GET", &format!("/assets/{name}"), "");
+            let answer = visitor.raw(request).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{name}");
+            let sent = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(sent, asset(name), "{name}");
         }
     }
+}
+
+// W3C, Web Application Manifest: what browsers need to offer an installation.
+#[tokio::test]
+async fn the_page_can_be_installed_with_nothing_from_elsewhere() {
+    let visitor = Visitor::stranger(false);
+    let page = visitor.get("/login").await.text;
+    assert!(page.contains("<link rel=\"manifest\" href=\"/manifest.webmanifest\">"));
+    let manifest = visitor.get("/manifest.webmanifest").await;
+    assert_eq!(manifest.header("content-type"), "application/manifest+json");
+    let manifest: Value = serde_json::from_str(&manifest.text).unwrap();
+    assert_eq!(manifest["display"], "standalone");
+    for path in [&manifest["start_url"], &manifest["scope"], &manifest["id"]] {
+        assert_eq!(path, "/");
+    }
+    let icons = manifest["icons"].as_array().unwrap();
+    for icon in icons {
+        let path = icon["src"].as_str().unwrap();
+        assert!(path.starts_with("/assets/"), "{path}");
+        let answer = visitor.raw(visitor.request("GET", path, "")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        assert_eq!(
+            answer.headers()["content-type"],
+            icon["type"].as_str().unwrap()
+        );
+    }
+    assert!(icons.iter().any(|icon| icon["sizes"] == "512x512"));
 }
 
 #[tokio::test]

@@ -11,22 +11,31 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use tempfile::TempDir;
 
+use super::super::access::Site;
 use super::super::routes::router;
-use super::super::{App, PageSettings, Passphrase, WrongPassphrase, token_hash};
+use super::super::{App, PageSettings, Passphrase, Push, Remote, WrongPassphrase, token_hash};
+use super::devices::SharedDevices;
 use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
 use crate::engines::Callbacks;
+use crate::engines::inbox::log::InboxLog;
+use crate::engines::inbox::remote::PageUrl;
 use crate::engines::inbox::store::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, Filter, Logins, Remembered, Resumed,
     SignedVerdict, StoreError, Token,
 };
 use crate::gate::Now;
 use crate::policy::Risk;
+use crate::sys::clock::random_seed;
+use crate::sys::state_dir::StateDir;
 
 pub(super) const PORT: u16 = 4000;
 pub(super) const HERE: &str = "127.0.0.1:4000";
 pub(super) const ORIGIN: &str = "http://127.0.0.1:4000";
+pub(super) const PHONE_HOST: &str = "phone.example:8443";
+pub(super) const PHONE_ORIGIN: &str = "https://phone.example:8443";
 pub(super) const SECRET: [u8; 32] = [7; 32];
 pub(super) const NOW_MS: i64 = 1_790_000_000_000;
 
@@ -179,6 +188,10 @@ pub(super) struct Visitor {
     clock: Arc<Mutex<Now>>,
     router: Router,
     pub(super) cookie: String,
+    host: &'static str,
+    origin: &'static str,
+    /// The state folder, if the page needs one.
+    pub(super) folder: Option<Arc<TempDir>>,
 }
 
 /// A response with its body.
@@ -223,8 +236,42 @@ impl Visitor {
             clock: Arc::clone(&self.clock),
             router: self.router.clone(),
             cookie: String::new(),
+            host: self.host,
+            origin: self.origin,
+            folder: self.folder.clone(),
         };
         visitor.log_in().await;
+        visitor
+    }
+
+    /// Returns a device that is not paired, at a remote page with these devices.
+    pub(super) fn phone(devices: &SharedDevices, has_passphrase: bool) -> Visitor {
+        Visitor::phone_with(devices, has_passphrase, |_| None)
+    }
+
+    /// Likewise, at a page that sends push messages.
+    pub(super) fn phone_with(
+        devices: &SharedDevices,
+        has_passphrase: bool,
+        push: impl FnOnce(&StateDir) -> Option<Push>,
+    ) -> Visitor {
+        let passphrase = has_passphrase.then(|| Box::new(TestPassphrase) as _);
+        let (folder, state) = crate::sys::state_dir::for_test();
+        let url = PageUrl::read(PHONE_ORIGIN).unwrap();
+        let mut remote = Remote::new(url, Box::new(devices.clone()), InboxLog::new(&state));
+        if let Some(push) = push(&state) {
+            remote = remote.with_push(push);
+        }
+        let settings = PageSettings {
+            // As if another process served it: devices stay paired.
+            instance: random_seed().unwrap(),
+            secret: SECRET,
+            passphrase,
+            callbacks: Arc::default(),
+            remote: Some(remote),
+        };
+        let mut visitor = Visitor::with(Shared::default(), settings);
+        visitor.folder = Some(Arc::new(folder));
         visitor
     }
 
@@ -254,6 +301,15 @@ impl Visitor {
             secret: SECRET,
             passphrase,
             callbacks: Arc::new(callbacks),
+            remote: None,
+        };
+        Visitor::with(store, settings)
+    }
+
+    fn with(store: Shared, settings: PageSettings) -> Visitor {
+        let (host, origin) = match settings.remote {
+            None => (HERE, ORIGIN),
+            Some(_) => (PHONE_HOST, PHONE_ORIGIN),
         };
         let clock = Arc::new(Mutex::new(Now {
             elapsed: Duration::ZERO,
@@ -267,7 +323,9 @@ impl Visitor {
             settings,
             now,
         );
-        app.port = PORT;
+        if let Site::Local(port) = &mut app.site {
+            *port = PORT;
+        }
         let app = Arc::new(app);
         Visitor {
             store,
@@ -275,6 +333,9 @@ impl Visitor {
             router: router(Arc::clone(&app)),
             app,
             cookie: String::new(),
+            host,
+            origin,
+            folder: None,
         }
     }
 
@@ -328,10 +389,12 @@ impl Visitor {
 
     pub(super) fn request(&self, method: &str, path: &str, body: &str) -> Request<Body> {
         let request = Request::builder().method(method).uri(path);
-        let mut request = request.header("host", HERE).header("cookie", &self.cookie);
+        let mut request = request
+            .header("host", self.host)
+            .header("cookie", &self.cookie);
         if method != "GET" {
             request = request
-                .header("origin", ORIGIN)
+                .header("origin", self.origin)
                 .header("content-type", "application/x-www-form-urlencoded");
         }
         request.body(Body::from(body.to_owned())).unwrap()
@@ -393,7 +456,7 @@ pub(super) fn usual() -> Item {
 }
 
 /// Returns the content of an asset of the page.
-pub(super) fn asset(name: &str) -> String {
+pub(super) fn asset(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engines/inbox/page/assets");
-    std::fs::read_to_string(folder.join(name)).unwrap()
+    std::fs::read(folder.join(name)).unwrap()
 }

@@ -3,7 +3,7 @@
 mod encrypting;
 mod identifying;
 mod p256;
-mod sending;
-mod service;
+pub(in crate::engines::inbox) mod sending;
+pub(in crate::engines::inbox) mod service;
 mod subscribing;
-pub(super) mod user_agent;
+pub(in crate::engines::inbox) mod user_agent;

@@ -15,13 +15,13 @@ use super::user_agent::{decrypt, subscription};
 use crate::engines::HttpRuntime;
 use crate::engines::for_test::{DEADLINE, eventually, item};
 use crate::engines::inbox::push::addresses::Addresses;
-use crate::engines::inbox::push::{ApplicationServerKey, Notice, Sender};
+use crate::engines::inbox::push::{ApplicationServerKey, Forget, Notice, Sender};
 use crate::engines::inbox::remote::PageUrl;
 use crate::gate::Retry;
 use crate::policy::Risk;
 use crate::sys::clock::unix_ms;
 use crate::sys::net::is_public_address;
-use crate::sys::state_dir::for_test;
+use crate::sys::state_dir::{StateDir, for_test};
 
 /// A sender whose names lead to this machine.
 struct Scene {
@@ -93,6 +93,19 @@ impl Scene {
     }
 }
 
+/// Returns a sender that takes the push service of these tests for one on the Internet.
+pub(in crate::engines::inbox) fn local_sender(dir: &StateDir, forget: Forget) -> Sender {
+    Sender::with_addresses(
+        Arc::default(),
+        ApplicationServerKey::load(dir).unwrap(),
+        PageUrl::read("https://phone.example").unwrap(),
+        Retry::default(),
+        forget,
+        Addresses::for_test(&[("push.example", &["127.0.0.1"])], |_| true),
+        trusting,
+    )
+}
+
 fn trusting(builder: ClientBuilder) -> ClientBuilder {
     builder.tls_certs_only([Certificate::from_pem(CA).unwrap()])
 }
@@ -130,7 +143,7 @@ fn a_notice_reaches_the_user_agent_and_tells_the_push_service_nothing() {
 
     let message = message(&request);
     assert_eq!(message["title"], "Approve \"drop_table\"?");
-    assert_eq!(message["body"], "Risk high, on the server \"db\"");
+    assert_eq!(message["body"], "Risk high");
     assert_eq!(message["item"], item.id);
     for (name, value) in &request.headers {
         let is_told = value.contains("drop_table") || value.contains(&item.id);

@@ -14,16 +14,16 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::engines::for_test::DEADLINE;
 
 /// Trusted by the clients of these tests. Its key is lost.
-pub(super) const CA: &[u8] = include_bytes!("ca.pem");
+pub(in crate::engines::inbox) const CA: &[u8] = include_bytes!("ca.pem");
 /// The certificate of the host `push.example`, and its key.
 const IDENTITY: &[u8] = include_bytes!("push.example.pem");
 
 /// A request for a push message.
 #[derive(Debug)]
-pub(super) struct Received {
-    pub(super) line: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+pub(in crate::engines::inbox) struct Received {
+    pub(in crate::engines::inbox) line: String,
+    pub(in crate::engines::inbox) headers: BTreeMap<String, String>,
+    pub(in crate::engines::inbox) body: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Answer {
 }
 
 #[derive(Debug)]
-pub(super) struct PushService {
+pub(in crate::engines::inbox) struct PushService {
     port: u16,
     received: Receiver<Received>,
     shared: Arc<Shared>,
@@ -48,7 +48,7 @@ struct Shared {
 }
 
 impl PushService {
-    pub(super) fn start() -> PushService {
+    pub(in crate::engines::inbox) fn start() -> PushService {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(IDENTITY).collect();
         let key = PrivateKeyDer::from_pem_slice(IDENTITY).unwrap();
@@ -77,21 +77,21 @@ impl PushService {
     }
 
     /// Returns the URL of a push resource here.
-    pub(super) fn endpoint(&self, path: &str) -> String {
+    pub(in crate::engines::inbox) fn endpoint(&self, path: &str) -> String {
         format!("https://push.example:{}/{path}", self.port)
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::engines::inbox) fn port(&self) -> u16 {
         self.port
     }
 
     /// Sets the next answer after those that are set: a status line, and headers.
-    pub(super) fn answers(&self, head: &str) {
+    pub(in crate::engines::inbox) fn answers(&self, head: &str) {
         self.add(head, None);
     }
 
     /// Like `answers`, but holds the answer back until the returned value is dropped.
-    pub(super) fn holds(&self, head: &str) -> Sender<()> {
+    pub(in crate::engines::inbox) fn holds(&self, head: &str) -> Sender<()> {
         let (release, hold) = channel();
         self.add(head, Some(hold));
         release
@@ -104,22 +104,22 @@ impl PushService {
     }
 
     /// Waits for the next request.
-    pub(super) fn receive(&self) -> Received {
+    pub(in crate::engines::inbox) fn receive(&self) -> Received {
         self.received.recv_timeout(DEADLINE).unwrap()
     }
 
     /// Returns true if no request waits to be looked at.
-    pub(super) fn has_no_more(&self) -> bool {
+    pub(in crate::engines::inbox) fn has_no_more(&self) -> bool {
         self.received.try_recv().is_err()
     }
 
     /// Returns how many connections there were.
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::engines::inbox) fn connections(&self) -> usize {
         self.shared.connected.load(Ordering::SeqCst)
     }
 
     /// Returns how many of them have ended.
-    pub(super) fn closed(&self) -> usize {
+    pub(in crate::engines::inbox) fn closed(&self) -> usize {
         self.shared.closed.load(Ordering::SeqCst)
     }
 }

@@ -8,25 +8,26 @@ use super::p256::shared_secret;
 use crate::engines::inbox::push::Subscription;
 
 /// The user agent's keys of RFC 8291, appendix A.
-pub(super) const UA_PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
-pub(super) const UA_PUBLIC: &str =
+pub(in crate::engines::inbox) const UA_PRIVATE: &str =
+    "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94";
+pub(in crate::engines::inbox) const UA_PUBLIC: &str =
     "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
-pub(super) const AUTH_SECRET: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+pub(in crate::engines::inbox) const AUTH_SECRET: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 
-pub(super) fn bytes<T: TryFrom<Vec<u8>>>(base64: &str) -> T {
+pub(in crate::engines::inbox) fn bytes<T: TryFrom<Vec<u8>>>(base64: &str) -> T {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(base64).unwrap();
     T::try_from(bytes).ok().unwrap()
 }
 
 /// Returns the user agent's subscription at an endpoint.
-pub(in crate::engines::inbox::push) fn subscription(endpoint: &str) -> Subscription {
+pub(in crate::engines::inbox) fn subscription(endpoint: &str) -> Subscription {
     let keys = serde_json::json!({"p256dh": UA_PUBLIC, "auth": AUTH_SECRET});
     let json = serde_json::json!({"endpoint": endpoint, "expirationTime": null, "keys": keys});
     Subscription::from_json(json.to_string().as_bytes()).unwrap()
 }
 
 /// Decrypts the body of a push message with one record. Returns the plaintext and the number of padding bytes.
-pub(super) fn decrypt(body: &[u8]) -> (Vec<u8>, usize) {
+pub(in crate::engines::inbox) fn decrypt(body: &[u8]) -> (Vec<u8>, usize) {
     // salt (16), rs (4), idlen (1), keyid (idlen), record: RFC 8188, section 2.1.
     let (salt, rest) = body.split_at(16);
     let (record_size, rest) = rest.split_at(4);

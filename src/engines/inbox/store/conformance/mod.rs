@@ -2,6 +2,7 @@
 //!
 //! Tests of a single implementation, such as of its files, are next to that implementation.
 
+pub(crate) mod devices;
 pub(crate) mod elsewhere;
 pub(crate) mod keys;
 pub(crate) mod lists;
@@ -14,7 +15,8 @@ pub(crate) mod words;
 use std::time::Duration;
 
 use super::{
-    ApprovalRequests, Decided, Elsewhere, Entry, Lease, Logins, SignedVerdict, State, Store,
+    ApprovalRequests, Decided, Devices, Elsewhere, Entry, Lease, Logins, SignedVerdict, State,
+    Store,
 };
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
 use crate::evidence::redact::Redaction;
@@ -55,6 +57,7 @@ macro_rules! conforms_in_all {
             elsewhere: a_decision_made_elsewhere_is_history_without_secrets_and_never_waits, a_recorded_decision_cannot_replace_an_item, a_decision_made_elsewhere_updates_its_withdrawn_item;
             words: a_name_stays_with_its_verdict_until_that_does_not_count, an_invalid_name_written_by_another_program_reaches_no_proxy, secrets_of_the_asking_proxy_stay_out_of_the_history_whoever_decides, a_large_call_is_kept_in_64_kib;
             keys: a_key_stands_for_its_item_as_long_as_the_row_exists, an_unknown_item_has_no_keys_and_a_known_one_only_so_many;
+            devices: a_code_pairs_one_device_once_and_until_it_expires, five_wrong_codes_void_a_code_and_the_next_one_is_valid, a_device_is_known_by_its_session_until_it_is_revoked_or_expires, only_so_many_devices_are_paired_and_a_revoked_or_expired_one_makes_room, a_subscription_ends_with_its_device;
             logins: a_token_is_valid_until_it_expires_and_can_be_taken_once, of_too_many_tokens_those_that_expire_first_are_forgotten, a_token_keeps_its_name_until_it_ends;
             outliving: an_item_that_was_left_is_resumed_as_it_was_asked_and_only_with_its_key, only_its_owner_marks_an_item_and_only_while_it_is_parked, the_items_of_a_dead_proxy_are_resumed_before_a_sweep_and_after_it, a_verdict_reaches_the_next_owner_whenever_it_was_given, of_many_proxies_that_resume_at_once_one_gets_the_item, nobody_resumes_an_item_that_was_taken_up_even_if_its_owner_dies, a_proxy_that_dies_before_taking_up_an_item_leaves_it_to_the_next, leaving_an_unmarked_item_withdraws_it_and_leaving_another_proxys_item_does_nothing, the_verdict_of_a_marked_item_is_not_settled_by_time_alone, resuming_prefers_decided_items_and_then_newer_ones, an_item_without_an_owner_can_be_decided_and_resumed_after_a_verdict_that_did_not_count, a_closed_item_is_not_resumed, no_mark_is_lost_to_sweeps_at_the_same_time;
             model: any_order_of_operations_agrees_with_the_model;
@@ -106,6 +109,11 @@ impl Scene {
     /// Opens the store again and returns its logins.
     fn logins(&self) -> Box<dyn Logins> {
         self.open().logins
+    }
+
+    /// Opens the store again and returns its devices.
+    fn devices(&self) -> Box<dyn Devices> {
+        self.open().devices
     }
 
     fn may_resume(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The logins to the page, in a table of the same database.
+//! The logins to the page, in a table of the same database. `devices` uses the same connection type.
 
 use rusqlite::OptionalExtension as _;
 
@@ -6,7 +6,7 @@ use super::{SqliteStore, to_limit};
 use crate::engines::inbox::store::{Logins, MAX_TOKENS, StoreError, Token};
 use crate::sys::state_dir::StateDir;
 
-/// The logins in a [`StateDir`]. Opens the database when first used, because most processes do not need it.
+/// The logins and devices in a [`StateDir`]. Opens the database when first used, because most processes do not need it.
 #[derive(Debug)]
 pub(in crate::engines::inbox::store) struct SqliteLogins {
     dir: StateDir,
@@ -22,7 +22,7 @@ impl SqliteLogins {
         }
     }
 
-    fn store(&mut self) -> Result<&mut SqliteStore, StoreError> {
+    pub(super) fn store(&mut self) -> Result<&mut SqliteStore, StoreError> {
         // Not `get_or_insert_with`, because opening may fail.
         let store = match self.store.take() {
             Some(store) => store,
@@ -87,6 +87,8 @@ impl Logins for SqliteLogins {
     fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.store()?.write(|tx| {
             tx.execute("DELETE FROM tokens WHERE until_ms <= ?", [now_ms])?;
+            tx.execute("DELETE FROM devices WHERE until_ms <= ?", [now_ms])?;
+            tx.execute("DELETE FROM codes WHERE until_ms <= ?", [now_ms])?;
             Ok(())
         })
     }

@@ -18,7 +18,7 @@ use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, stored in `user_version`.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// Identifies our database: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait while another process writes.
@@ -112,13 +112,37 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE INDEX IF NOT EXISTS keys_of ON keys (item);
 ";
 
+/// The code that was offered last, and the devices that are paired. Separate for the same reason.
+const DEVICES: &str = "
+CREATE TABLE IF NOT EXISTS codes (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    hash BLOB NOT NULL,
+    until_ms INTEGER NOT NULL,
+    -- How many wrong codes were tried.
+    wrong INTEGER NOT NULL,
+    -- The device that it has paired.
+    device TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS devices (
+    id TEXT PRIMARY KEY,
+    session BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    paired_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    -- Where push messages go, as the browser wrote it.
+    subscription TEXT
+) STRICT, WITHOUT ROWID;
+";
+
 /// The columns that each version added to the previous one, all of type text.
-const ADDED: [&[&str]; 5] = [
+const ADDED: [&[&str]; 6] = [
     &[],
     &["items.redacted"],
     &["items.title", "items.client_title", "items.engine"],
     &["items.approver", "tokens.approver", "items.resume"],
-    // Version 5 added the table `keys`.
+    // Version 5 added the table `keys`, version 6 `codes` and `devices`.
+    &[],
     &[],
 ];
 
@@ -226,6 +250,7 @@ fn upgrade(db: &mut Connection) -> Result<(), DbError> {
     if version < VERSION {
         tx.execute_batch(RESUMES)?;
         tx.execute_batch(KEYS)?;
+        tx.execute_batch(DEVICES)?;
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(tx.commit()?)
@@ -272,6 +297,7 @@ fn fill(new: &Path) -> Result<(), DbError> {
     tx.execute_batch(TABLES)?;
     tx.execute_batch(RESUMES)?;
     tx.execute_batch(KEYS)?;
+    tx.execute_batch(DEVICES)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;

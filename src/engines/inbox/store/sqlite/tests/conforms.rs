@@ -16,6 +16,7 @@ fn sqlite() -> Opener {
             requests: Box::new(requests.redacting(redaction.clone())),
             liveness: Box::new(Leases::new(&state)),
             logins: Box::new(SqliteLogins::new(&state)),
+            devices: Box::new(SqliteLogins::new(&state)),
         }
     };
     Opener {
