@@ -128,6 +128,9 @@ impl Remote {
             Ok(device)
         })?;
         if let Some(device) = device {
+            if let Some(push) = &self.push {
+                push.forget(&device.id);
+            }
             self.record(DeviceEvent::Revoked, &device)?;
         }
         Ok(())

@@ -74,6 +74,11 @@ impl Push {
         self.sender.public_key()
     }
 
+    /// Sends nothing more to a device that is no longer paired.
+    pub(super) fn forget(&self, device: &str) {
+        self.sender.forget(device);
+    }
+
     /// Returns the items that devices have not been told of, and drops messages about those that no longer wait.
     fn news<'e>(&self, waiting: &'e [Entry], now_ms: i64) -> Vec<&'e Entry> {
         let ids: HashSet<String> = waiting.iter().map(|entry| entry.item.id.clone()).collect();
@@ -153,7 +158,7 @@ pub(super) async fn subscribe(
     };
     let json = match form.filled("subscription") {
         None => {
-            push.sender.forget(&device);
+            push.forget(&device);
             None
         }
         Some(text) => {

@@ -14,10 +14,10 @@ use crate::sys::clock::random_seed;
 pub const CONTENT_ENCODING: &str = "aes128gcm";
 
 /// The longest message, in bytes.
-pub(super) const MAX_MESSAGE: usize = PADDED - DELIMITER_LEN;
+pub(super) const MAX_MESSAGE: usize = 2047;
 /// The length of a message with delimiter and padding. It is the same for all, so that the push service does not learn
 /// from it which call waits. The body stays below the 4,096 bytes that every push service takes (RFC 8030, section 7.2).
-const PADDED: usize = 2048;
+const PADDED: usize = MAX_MESSAGE + DELIMITER_LEN;
 /// The `rs` of the header: more than any record of ours has, because there is just one (RFC 8291, section 4).
 const RECORD_SIZE: u32 = 4096;
 /// Follows the plaintext of the last record (RFC 8188, section 2).

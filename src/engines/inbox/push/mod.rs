@@ -1,8 +1,8 @@
 //! Web Push: tells the user agents of paired devices that a call waits.
 //!
 //! We are the application server of RFC 8030; the browser's vendor runs the push service. A push message carries the
-//! tool's and the server's name, the risk, and the item's id, encrypted for the user agent. It carries no arguments, and
-//! nothing that decides.
+//! tool's name, the risk, and the item's id, encrypted for the user agent. It carries no arguments, and nothing that
+//! decides.
 
 mod addresses;
 mod encrypt;

@@ -120,7 +120,7 @@ mod tests {
     use crate::engines::inbox::push::encrypt::MAX_MESSAGE;
 
     #[test]
-    fn a_notice_says_tool_server_and_risk_and_nothing_else_of_the_call() {
+    fn a_notice_says_tool_and_risk_and_nothing_else_of_the_call() {
         let mut item = item("a1");
         item.question = "MARK question".to_owned();
         item.why = "MARK why".to_owned();

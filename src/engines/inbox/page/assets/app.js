@@ -497,7 +497,18 @@ import {
 
   // Push messages, which reach a device while no page is open.
   const pushKey = 'serviceWorker' in navigator && 'PushManager' in window ? document.body.dataset.push : undefined;
-  const subscription = async () => (await navigator.serviceWorker.getRegistration('/'))?.pushManager.getSubscription();
+  // One for another key is worth nothing: somebody has removed the key's file.
+  const isForOurKey = ({ options }) => {
+    const bytes = new Uint8Array(options?.applicationServerKey ?? []);
+    const text = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+    return text === pushKey;
+  };
+  const subscription = async () => {
+    const found = await (await navigator.serviceWorker.getRegistration('/'))?.pushManager.getSubscription();
+    if (!found || isForOurKey(found)) return found;
+    await found.unsubscribe();
+    return null;
+  };
   const sendSubscription = async (found) => {
     const body = new URLSearchParams({ csrf: $('input[name=csrf]').value, subscription: JSON.stringify(found) });
     const answer = await fetch('/push', { method: 'POST', body });
