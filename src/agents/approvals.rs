@@ -442,7 +442,11 @@ impl Driver {
                     let asked = match &message {
                         ToEngine::Ask { engine, item, .. } => Some((*engine, item.id.clone())),
                         ToEngine::Join { engine, item } => Some((*engine, item.clone())),
-                        _ => None,
+                        ToEngine::OpenBrowser { .. }
+                        | ToEngine::Park { .. }
+                        | ToEngine::Close { .. }
+                        | ToEngine::Decided(_)
+                        | ToEngine::Resume(_) => None,
                     };
                     let sent = self.approvals.engines.send(message, &self.to_us);
                     if let (Err(why), Some((engine, item))) = (sent, asked) {

@@ -8,7 +8,7 @@ use super::args::Args;
 use super::exit_code;
 
 const PAGE: &str = "docs/cli.md";
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "approval-proxy",
     "approval-proxy inbox",
     "approval-proxy approvals",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 11] = [
     "approval-proxy approvals show",
     "approval-proxy approvals approve",
     "approval-proxy approvals deny",
+    "approval-proxy mcp",
     "approval-proxy clients",
     "approval-proxy wrap",
     "approval-proxy unwrap",
