@@ -417,3 +417,6 @@ async fn handshake(
         false => peer.lost(&format!("cannot speak TLS with us: {error}")),
     })
 }
+
+#[cfg(test)]
+mod tests;

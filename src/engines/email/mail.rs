@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use lettre::address::AddressError;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, Message};
@@ -284,7 +285,12 @@ pub(super) fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
     if text.len() > MAX_DISPLAY_NAME + MAX_ADDRESS {
         return Err("is too long");
     }
-    let Mailbox { name, email } = text.parse().map_err(|_| no_address)?;
+    // The parser of mailboxes knows no quotes before the `@`.
+    let read = text.parse().or_else(|_| {
+        let email: Address = text.parse()?;
+        Ok::<Mailbox, AddressError>(Mailbox { name: None, email })
+    });
+    let Mailbox { name, email } = read.map_err(|_| no_address)?;
     if !email.user().is_ascii() {
         return Err(
             "has other letters than ASCII before its `@`; not every mail server takes such an address",
