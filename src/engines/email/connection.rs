@@ -1,7 +1,7 @@
 //! One connection to the server: greeting, TLS, login, and mails.
 //!
 //! Written from RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 4954 and RFC 4616 (logins). Does not try anything again;
-//! `mailer` does. docs/decisions/37-mail.md says why this is ours.
+//! `mailer` does. docs/decisions/35-mail.md says why this is ours.
 
 use std::io;
 use std::sync::Arc;
