@@ -232,8 +232,12 @@ class Links(html.parser.HTMLParser):
         attributes = dict(attributes)
         if tag == "a":
             self.links.append(attributes["href"])
-        if tag in ("img", "script", "link", "iframe", "style", "form") or "src" in attributes or "style" in attributes:
+        if tag in ("img", "script", "link", "iframe", "form") or "src" in attributes:
             self.loads.append(tag)
+
+    def handle_data(self, data):
+        if "url(" in data or "@import" in data:
+            self.loads.append(data)
 
 
 def parts_of(mail):

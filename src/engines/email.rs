@@ -4,6 +4,8 @@
 //! which server takes the mails, `mail` writes them, `mailer` sends them over a `connection`, and `question` says when.
 
 mod connection;
+#[cfg(test)]
+mod for_test;
 mod mail;
 mod mailer;
 mod question;

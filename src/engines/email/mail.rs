@@ -97,7 +97,7 @@ impl Letter {
             text: format!("{question}\nDecide here: {link}\n{OPENING}\n\n{text}\n\n{FOOT}\n"),
             html: page(&format!(
                 "<p><b>{question_html}</b></p>\n<p>Decide here: <a href=\"{link_html}\">{link_html}</a><br>\n{}</p>\n\
-                 <p>{html}</p>\n<p>{}</p>",
+                 <div>{html}</div>\n<p>{}</p>",
                 words(OPENING),
                 words(FOOT)
             )),
@@ -219,10 +219,12 @@ fn subject(item: &Item) -> String {
     subject
 }
 
-/// Returns a whole page, which loads nothing.
+/// Returns a whole page, which loads nothing. Long lines do not make it wider than a phone.
 fn page(body: &str) -> String {
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"></head>\n<body>\n{body}\n</body>\n</html>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n\
+         <style>body {{ overflow-wrap: anywhere }} pre {{ white-space: pre-wrap }}</style></head>\n\
+         <body>\n{body}\n</body>\n</html>\n"
     )
 }
 

@@ -173,3 +173,6 @@ fn tls() -> Result<Arc<ClientConfig>, String> {
         .map_err(|error| with_causes(&error))?;
     Ok(Arc::new(config.with_no_client_auth()))
 }
+
+#[cfg(test)]
+mod tests;
