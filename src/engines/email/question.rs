@@ -35,7 +35,8 @@ impl Question {
     pub(super) async fn run(self, mut ended: oneshot::Receiver<Ended>) {
         let Question { shared, item } = self;
         let (id, subject) = (item.id.clone(), Subject::of(&item));
-        let exchange = shared.exchange(Some(&item));
+        let (context, scrub) = (&shared.context, &shared.settings.scrub);
+        let exchange = Exchange::about(Some(&item), context, scrub, LONGEST);
         let written = ids(&shared, None).and_then(|ids| {
             let mail = write(&shared, item, &ids)?;
             Ok((mail, ids))
@@ -59,15 +60,6 @@ impl Question {
 }
 
 impl Shared {
-    /// Returns what says how long something about a question may take.
-    pub(super) fn exchange(&self, item: Option<&Item>) -> Exchange {
-        let longest = match item {
-            Some(_) => LONGEST,
-            None => ENDING_TIME,
-        };
-        Exchange::about(item, &self.context, &self.settings.scrub, longest)
-    }
-
     /// Sends the second mail.
     async fn tell(&self, subject: &Subject, answers: String, ending: &Ending) {
         let ending = clean(ending, self);
@@ -75,7 +67,8 @@ impl Shared {
         let written = ids(self, Some(answers)).and_then(|ids| self.mail(&letter, &ids));
         let sent = match written {
             Ok(mail) => {
-                let exchange = self.exchange(None);
+                let scrub = &self.settings.scrub;
+                let exchange = Exchange::new(&self.context, scrub, Some(ENDING_TIME));
                 let mut never = std::future::pending::<()>();
                 self.mailer.send(&exchange, &mail, &mut never).await
             }
