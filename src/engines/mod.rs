@@ -6,7 +6,7 @@
 mod bridge;
 mod callback;
 #[cfg_attr(
-    not(all(feature = "slack", feature = "telegram")),
+    not(all(feature = "email", feature = "slack", feature = "telegram")),
     allow(
         dead_code,
         unused_imports,
@@ -17,10 +17,12 @@ mod chat;
 mod command;
 mod courier;
 mod disclosure;
+#[cfg(feature = "email")]
+mod email;
 #[cfg(test)]
 mod for_test;
 #[cfg_attr(
-    not(all(feature = "slack", feature = "telegram")),
+    not(all(feature = "email", feature = "slack", feature = "telegram")),
     allow(
         dead_code,
         unused_imports,

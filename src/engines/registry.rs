@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::courier::CourierSettings;
+#[cfg(feature = "email")]
+use super::email;
 use super::http::TransportSettings;
 #[cfg(feature = "slack")]
 use super::slack;
@@ -113,6 +115,8 @@ static ENGINES: &[Registration] = &[
     slack::REGISTRATION,
     #[cfg(feature = "telegram")]
     telegram::REGISTRATION,
+    #[cfg(feature = "email")]
+    email::REGISTRATION,
     ntfy::REGISTRATION,
     whatsapp::REGISTRATION,
     waha::REGISTRATION,

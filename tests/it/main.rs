@@ -25,6 +25,7 @@ mod dead_ends;
 mod default_log;
 mod doctor;
 mod engine_command;
+mod engine_email;
 mod engine_examples;
 mod engine_ntfy;
 mod engine_race;

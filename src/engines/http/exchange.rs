@@ -238,20 +238,33 @@ impl Exchange {
                 }));
             }
             further += 1;
-            // What the service asks for beats our own maximum.
-            let pause = miss
-                .retry_after
-                .unwrap_or_else(|| backoff::pause(retry, further, jitter()));
-            if !self.has_time_for(pause) {
-                tracing::warn!(
-                    "the engine `{}` has no time for a further try: {}",
-                    self.engine.name(),
-                    after_tries(miss.failure, further - 1).why
-                );
+            if !self.pause(further, miss.retry_after, &miss.failure).await {
                 return None;
             }
-            sleep(pause).await;
         }
+    }
+
+    /// Waits until the further try with this number, from 1, may begin. Returns false if the question's time is up
+    /// before: then it says why the last try failed. `asked` is how long the service asked to wait.
+    pub(in crate::engines) async fn pause(
+        &self,
+        further: u32,
+        asked: Option<Duration>,
+        failure: &Failure,
+    ) -> bool {
+        // What the service asks for beats our own maximum.
+        let retry = &self.transport.retry;
+        let pause = asked.unwrap_or_else(|| backoff::pause(retry, further, jitter()));
+        if !self.has_time_for(pause) {
+            tracing::warn!(
+                "the engine `{}` has no time for a further try: {}",
+                self.engine.name(),
+                after_tries(failure.clone(), further.saturating_sub(1)).why
+            );
+            return false;
+        }
+        sleep(pause).await;
+        true
     }
 
     /// Sends a request once, and returns the status of the answer, whatever it is.
@@ -457,7 +470,7 @@ fn kind_of(status: StatusCode) -> FailureKind {
 }
 
 /// Adds how often it was tried.
-fn after_tries(failure: Failure, further: u32) -> Failure {
+pub(in crate::engines) fn after_tries(failure: Failure, further: u32) -> Failure {
     match further {
         0 => failure,
         _ => Failure {

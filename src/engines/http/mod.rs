@@ -12,14 +12,14 @@ mod transport;
 mod websocket;
 
 pub(super) use self::exchange::{
-    BODY_TIME, Exchange, Patience, Reply, Undelivered, body_of, jitter, join_same_origin, origin,
-    retry_after_in, text,
+    BODY_TIME, Exchange, Patience, Reply, Undelivered, after_tries, body_of, jitter,
+    join_same_origin, origin, retry_after_in, text,
 };
 pub use self::runtime::HttpRuntime;
 pub(super) use self::runtime::{CONNECT_TIME, Task, client_builder};
 pub(super) use self::scrub::Scrub;
 pub(crate) use self::scrub::names_secret;
 pub use self::transport::TransportSettings;
-pub(super) use self::transport::{PlainHttp, check_url, read_headers};
+pub(super) use self::transport::{PlainHttp, check_host, check_url, read_headers};
 #[cfg(feature = "slack")]
 pub(super) use self::websocket::WebSocket;

@@ -96,18 +96,31 @@ pub(in crate::engines) fn check_url(
             ));
         }
     }
+    check_host(key, &host, transport)?;
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// Checks that the host in the option `key` may be contacted. An IPv6 address is in brackets.
+///
+/// # Errors
+/// If others are allowed, and this one is not. Quotes it.
+pub(in crate::engines) fn check_host(
+    key: &str,
+    host: &str,
+    transport: &TransportSettings,
+) -> Result<(), BadOptions> {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    let bare = bare.unwrap_or(&host);
+    let bare = bare.unwrap_or(host);
     let allowed = &transport.allowed_hosts;
-    if !allowed.is_empty() && !allowed.iter().any(|host| host.eq_ignore_ascii_case(bare)) {
-        return bad(format!(
-            "has the host `{bare}`, which is not among `approvalAllowedHosts`"
-        ));
+    match allowed.is_empty() || allowed.iter().any(|host| host.eq_ignore_ascii_case(bare)) {
+        true => Ok(()),
+        false => Err(BadOptions(format!(
+            "`{key}` has the host `{bare}`, which is not among `approvalAllowedHosts`"
+        ))),
     }
-    url.set_fragment(None);
-    Ok(url)
 }
 
 /// Headers that only we set, because they decide how a message is read.

@@ -69,6 +69,12 @@ impl PageUrl {
         format!("{}/", self.origin)
     }
 
+    /// Returns the URL of an item's page. Opening it requires a login, and decides nothing.
+    #[must_use]
+    pub fn of_item(&self, item: &str) -> String {
+        format!("{}/item/{item}", self.origin)
+    }
+
     /// Returns true if it is plain `http:`, so on this machine.
     #[must_use]
     pub fn is_plain(&self) -> bool {

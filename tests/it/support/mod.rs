@@ -15,6 +15,7 @@ mod pty;
 mod restarting_server;
 mod session;
 pub(crate) mod slack;
+pub(crate) mod smtp;
 pub(crate) mod telegram;
 
 pub(crate) use home::Home;
