@@ -4,12 +4,15 @@
 //! this.
 
 mod approvals;
+mod lead;
 mod log;
 mod outcome;
 mod request;
+mod serve;
 mod tools;
 
 pub use approvals::{Approvals, ApprovalsError, Owner};
 pub use outcome::{Outcome, Status};
 pub use request::{BadRequest, Request};
+pub use serve::{ServeError, serve};
 pub use tools::Tools;

@@ -38,7 +38,11 @@ impl Tools {
             "request_approval" => {
                 let wait = wait(&mut arguments, WAIT.0)?;
                 let request = Request::read(&arguments)?;
-                (self.0.request(&request)?, wait)
+                let id = self.0.request(&request)?;
+                let untold = Untold::of(self, &id, &request);
+                let outcome = self.0.wait(&id, wait).await?;
+                untold.told();
+                return Ok(outcome.to_json(&id));
             }
             _ => {
                 let wait = match name {
@@ -53,6 +57,34 @@ impl Tools {
             _ => self.0.wait(&id, wait).await?,
         };
         Ok(outcome.to_json(&id))
+    }
+}
+
+/// An approval whose id the agent does not know yet. Dropping this withdraws the approval, unless the agent can find it with
+/// its idempotency key: nobody could ask about it.
+struct Untold<'a> {
+    approvals: &'a Approvals,
+    id: Option<&'a str>,
+}
+
+impl<'a> Untold<'a> {
+    fn of(tools: &'a Tools, id: &'a str, request: &Request) -> Untold<'a> {
+        Untold {
+            approvals: &tools.0,
+            id: request.idempotency_key.is_none().then_some(id),
+        }
+    }
+
+    fn told(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.approvals.withdraw(id);
+        }
     }
 }
 
@@ -105,16 +137,21 @@ impl ServerHandler for Tools {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         if self.get_tool(&request.name).is_none() {
             let why = format!("there is no tool `{}`", request.name.escape_debug());
             return Err(ErrorData::invalid_params(why, None));
         }
-        let result = match self
-            .call(&request.name, request.arguments.unwrap_or_default())
-            .await
-        {
+        let called = self.call(&request.name, request.arguments.unwrap_or_default());
+        let called = tokio::select! {
+            called = called => called,
+            // Nobody reads this answer.
+            () = context.ct.cancelled() => {
+                return Err(ErrorData::internal_error("the call was cancelled", None));
+            }
+        };
+        let result = match called {
             Ok(value) => CallToolResult::structured(value),
             // A result, so that the model can read it and do better.
             Err(error) => CallToolResult::error(vec![ContentBlock::text(with_causes(&error))]),

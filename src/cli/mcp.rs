@@ -7,18 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rmcp::ServiceExt as _;
-use rmcp::transport::stdio;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit_code;
 use super::options::AllSettings;
-use crate::agents::{Approvals, ApprovalsError, Owner, Tools};
-use crate::app::agent_handle;
+use crate::agents::{Approvals, ApprovalsError, Owner, ServeError, Tools};
+use crate::app::{AppError, WrongKey, agent_handle, serve_agents};
 use crate::config::{ApproverName, ConfigError, Environment, Flags, ServerChoice, load};
-use crate::relay::OutOfBandEngines;
+use crate::relay::{Ended, OutOfBandEngines};
 use crate::sys::Stderr;
-use crate::sys::with_causes;
 
 /// `approval-proxy mcp`.
 #[derive(Debug, Clone, Args)]
@@ -40,8 +36,12 @@ pub(super) enum McpError {
     Config(Box<ConfigError>),
     #[error(transparent)]
     Approvals(#[from] ApprovalsError),
-    #[error("the MCP client cannot be served: {0}")]
-    Client(String),
+    #[error(transparent)]
+    Key(#[from] WrongKey),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Client(#[from] ServeError),
     #[error("the system refused something that every program needs")]
     System(#[source] io::Error),
 }
@@ -50,10 +50,12 @@ impl McpError {
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
-            McpError::Config(_) => exit_code::CONFIG,
+            McpError::Config(_) | McpError::Key(_) | McpError::App(AppError::Listen(_)) => {
+                exit_code::CONFIG
+            }
             McpError::Approvals(ApprovalsError::Log(_)) => exit_code::AUDIT_LOG,
             McpError::Approvals(_) => exit_code::CONFIG,
-            McpError::Client(_) | McpError::System(_) => exit_code::INTERNAL,
+            McpError::App(_) | McpError::Client(_) | McpError::System(_) => exit_code::INTERNAL,
         }
     }
 }
@@ -75,40 +77,41 @@ pub(super) fn run(
         },
         layer: *command.settings.0,
     };
-    let config = load(flags, environment).map_err(|error| McpError::Config(Box::new(error)))?;
+    let mut config = load(flags, environment).map_err(|error| McpError::Config(Box::new(error)))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let owner = match command.agent {
-        Some(name) => Owner::Agent(name.into_string()),
-        None => Owner::Process,
+    let http = config.http.take();
+    let token = http.as_ref().and_then(|http| http.token.clone());
+    let name = command.agent.map(ApproverName::into_string);
+    let owner = match (token, name) {
+        (Some(token), name) => Owner::Token { token, name },
+        (None, Some(name)) => Owner::Agent(name),
+        (None, None) => Owner::Process,
     };
-    let engines = Arc::new(agent_handle(&config, stderr));
+    let engines = Arc::new(agent_handle(&mut config, stderr)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(McpError::System)?;
+    let port = Arc::clone(&engines) as Arc<dyn OutOfBandEngines>;
+    let approvals = Approvals::open(&config, port, &owner)?;
     let served = runtime.block_on(async {
-        let port = Arc::clone(&engines) as Arc<dyn OutOfBandEngines>;
-        let approvals = Approvals::open(&config, port, &owner)?;
         approvals.resume()?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(McpError::System)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(McpError::System)?;
-        let serving = async {
-            let client = |error: &dyn std::error::Error| McpError::Client(with_causes(error));
-            let service = Tools::new(approvals).serve(stdio()).await;
-            let service = service.map_err(|error| client(&error))?;
-            service.waiting().await.map_err(|error| client(&error))?;
-            Ok(exit_code::OK)
-        };
-        let ended = |kind: SignalKind| Ok(exit_code::for_signal(kind.as_raw_value()));
-        tokio::select! {
-            served = serving => served,
-            _ = terminate.recv() => ended(SignalKind::terminate()),
-            _ = interrupt.recv() => ended(SignalKind::interrupt()),
+        let tools = Tools::new(Arc::clone(&approvals));
+        let served = serve_agents(tools, Arc::clone(&approvals), http, stderr).await;
+        // Also if it could not listen.
+        approvals.close().await;
+        match served?? {
+            Ended::Signal(number) => Ok(exit_code::for_signal(number)),
+            Ended::ClientClosed | Ended::UpstreamNeverSpoke(_) | Ended::UpstreamDied(_) => {
+                Ok(exit_code::OK)
+            }
         }
     });
     runtime.shutdown_background();
     engines.finish(FINISH);
+    // Only now may another process of the agent ask on: the engines have left its questions.
+    drop(approvals);
     served
 }
