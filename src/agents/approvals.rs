@@ -575,6 +575,18 @@ impl Approvals {
         self.log.record(&members)
     }
 
+    fn record_disregarded(&self, id: &str, why: &str) {
+        let members = [
+            ("approval_id", id),
+            ("state", "disregarded"),
+            ("agent", &*self.owner),
+            ("reason", why),
+        ];
+        if let Err(error) = self.log.record(&members) {
+            tracing::error!("{}", with_causes(&error));
+        }
+    }
+
     fn keep(&self, id: &str, outcome: &Outcome) -> Result<bool, StoreError> {
         let text = serde_json::to_string(outcome).unwrap_or_default();
         held(&self.store).end(id, &text)
@@ -696,6 +708,7 @@ impl Driver {
                 }
                 QuestionOutput::Disregarded(why) => {
                     tracing::warn!("a verdict about approval {} does not count: {why}", self.id);
+                    self.approvals.record_disregarded(&self.id, why);
                 }
                 QuestionOutput::Ended(end) => {
                     is_over = true;
