@@ -21,7 +21,8 @@ use crate::config::Resolved;
 use crate::engines::inbox::store::{self, Added, StoreError, StoredApproval};
 use crate::evidence::redact::Redaction;
 use crate::gate::{
-    Engine, Failure, FromEngine, Now, Question, QuestionOutput, ResumeKey, Settings, ToEngine,
+    Engine, Failure, FromEngine, Now, OnFailure, Patience, Question, QuestionOutput, ResumeKey,
+    Settings, ToEngine,
 };
 use crate::relay::OutOfBandEngines;
 use crate::sys::clock::{Clock, random_hex, random_seed};
@@ -479,6 +480,12 @@ impl Approvals {
         let left = stored.expires_ms.saturating_sub(now.unix_ms);
         let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
         let mut settings = self.channels_for(request)?;
+        for channel in &mut settings.channels {
+            // The request's time is that of all engines together. One that the next replaces has its own.
+            if channel.on_timeout == OnFailure::Fallback && channel.patience == Patience::Default {
+                channel.patience = Patience::Own(settings.timeout);
+            }
+        }
         settings.timeout = Some(left);
         let shown = Arc::new(request.approval_request(&self.name)?);
         let key = Sha256::new()
