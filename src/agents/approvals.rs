@@ -742,3 +742,6 @@ fn owner_of_token(secret: &[u8; 32], token: &Secret) -> String {
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,6 +296,11 @@ impl Question {
                 until,
                 opens_browser,
             } => {
+                // The engines' times may add up to more than there is.
+                let until = match (until, self.ends) {
+                    (Some(until), Some(ends)) => Some(until.min(ends)),
+                    (until, ends) => until.or(ends),
+                };
                 let expires_ms = until.map(|until| unix_ms(until, now));
                 let id = item.clone();
                 to_engine(ToEngine::Ask {

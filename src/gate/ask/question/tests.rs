@@ -345,7 +345,6 @@ fn a_withdrawn_question_closes_its_item_and_takes_no_verdict() {
     assert_eq!(scene.closed, [Closed::Withdrawn]);
     scene.decides(Choice::Approve, Assurance::InboxPassphrase);
     assert_eq!(scene.end, None);
-    assert_eq!(scene.question.next_time(), None);
 }
 
 fn found(until_ms: Option<i64>) -> FromEngine {
