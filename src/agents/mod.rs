@@ -7,6 +7,7 @@ mod approvals;
 mod log;
 mod outcome;
 mod request;
+mod signature;
 mod tools;
 
 pub use approvals::{Approvals, ApprovalsError, Owner};
