@@ -9,6 +9,7 @@ mod log;
 mod outcome;
 mod request;
 mod serve;
+mod signature;
 mod tools;
 
 pub use approvals::{Approvals, ApprovalsError, Owner};

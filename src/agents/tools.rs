@@ -42,7 +42,7 @@ impl Tools {
                 let untold = Untold::of(self, &id, &request);
                 let outcome = self.0.wait(&id, wait).await?;
                 untold.told();
-                return Ok(outcome.to_json(&id));
+                return self.0.as_json(&id, &outcome);
             }
             _ => {
                 let wait = match name {
@@ -56,7 +56,7 @@ impl Tools {
             "cancel_approval" => self.0.cancel(&id).await?,
             _ => self.0.wait(&id, wait).await?,
         };
-        Ok(outcome.to_json(&id))
+        self.0.as_json(&id, &outcome)
     }
 }
 

@@ -120,6 +120,8 @@ pub struct Resolved {
     pub engines: ConfiguredEngines,
     /// How engines send.
     pub engine_transport: TransportSettings,
+    /// Signs decisions about approvals that agents ask for.
+    pub decision_secret: Option<Secret>,
     /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about this proxy, for logins.
@@ -191,6 +193,7 @@ pub(super) fn resolve(
              `{required}`; a call that is not answered in time is refused"
         ));
     }
+    let decision_secret = decision_secret(&layer, &sources, environment)?;
     let (mut engines, engine_transport) =
         engines_of(&mut layer, &sources, inbox.page_url.clone(), environment)?;
     engines.withheld = withheld.into_names();
@@ -223,6 +226,7 @@ pub(super) fn resolve(
         inbox,
         engines,
         engine_transport,
+        decision_secret,
         inbox_key,
         client_id_metadata_url,
         max_message_size,
@@ -275,6 +279,28 @@ fn engines_of(
     Ok((engines, transport))
 }
 
+/// Reads the secret that signs decisions.
+fn decision_secret(
+    layer: &Layer,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Option<Secret>, ConfigError> {
+    let mut sources = sources.iter();
+    let source = sources.find(|(_, layer)| layer.decision_secret.is_some());
+    let reader = SecretReader {
+        environment,
+        source: source.map(|(source, _)| source),
+    };
+    let secret = layer.decision_secret.as_ref();
+    let secret = secret.map(|text| reader.text("decisionSecret", text.as_written()));
+    let unreadable = |why| ConfigError::Secret {
+        key: "decisionSecret",
+        why,
+    };
+    let secret = secret.transpose().map_err(unreadable)?;
+    Ok(secret.map(Secret::new))
+}
+
 /// Reads the token that is sent with questions.
 fn question_token(
     layer: &Layer,
@@ -295,7 +321,7 @@ fn question_token(
         (None, Some(path)) => reader.file(&format!("{KEY}File"), path),
     };
     text.map(|text| Some(Secret::new(text)))
-        .map_err(ConfigError::AuthToken)
+        .map_err(|why| ConfigError::Secret { key: KEY, why })
 }
 
 /// Returns the settings of the inbox for commands that guard no server. From strongest to weakest: flags, the environment,

@@ -65,6 +65,7 @@ mod phone;
 mod policy_flags;
 mod precedence;
 mod prefix;
+mod remote_page;
 mod restarts;
 mod resumed;
 mod secrets;
