@@ -4,14 +4,16 @@ The person decides at the terminal, as a user does.
 """
 
 import contextlib
+import hmac
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import anyio
 
-from interop.checks import Checks, Setting, call, failed, text, wire
+from interop.checks import HERE, Checks, Setting, call, failed, text, wire
 from interop.eras import LEGACY, MODERN, MODES
 from interop.over_http import TOKEN, Listener, Stage, numbers
 from interop.over_http import client as http_client
@@ -24,11 +26,11 @@ TOOLS = ["request_approval", "check_approval", "cancel_approval"]
 class Desk:
     """A state folder, the servers that use it, and the person who decides there."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, **section: str) -> None:
         self.setting, self.state = setting, setting.place / f"state-{next(numbers)}"
         self.state.mkdir(mode=0o700)
-        self.config = setting.place / "agents.json"
-        self.config.write_text(json.dumps({"approvalProxy": {"engines": ["inbox"]}}))
+        self.config = setting.place / f"agents-{next(numbers)}.json"
+        self.config.write_text(json.dumps({"approvalProxy": {"engines": ["inbox"]} | section}))
 
     def command(self, *flags: str) -> list[str]:
         own = ["--config", str(self.config), "--state-dir", str(self.state), "--inbox-port", "0", "--no-browser"]
@@ -130,4 +132,35 @@ async def drive(checks: Checks, setting: Setting, generation: int) -> None:
     checks.equal(f"the script for generation {generation} finishes", result.returncode, 0)
 
 
-SECTIONS = [python_over_stdio, python_over_http, first_generation, second_generation]
+async def verifiers(checks: Checks, setting: Setting) -> None:
+    """The verifiers of docs/agents.md accept signed decisions, and no altered ones."""
+    import mcp
+
+    page = (HERE.parent.parent / "docs" / "agents.md").read_text()
+    code = {language: re.findall(rf"```{language}\n(.*?)```", page, re.S) for language in ("js", "python")}
+    python = next(block for block in code["python"] if "def verify" in block)
+    own: dict = {}
+    exec(python, own)
+    desk = Desk(setting, decisionSecret="s3cret-of-decisions")
+    async with mcp.Client(setting.transport(desk.command())) as session:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, desk.decide, "Zahle 40 €", "deny")
+            asked = {"action": "Zahle 40 €", "details": {"ü": 1e21}, "wait_seconds": 30}
+            real = (await call(session, "request_approval", asked))["structuredContent"]
+    checks.check("Python accepts a decision", own["verify"](real, "s3cret-of-decisions"), real)
+    for member, value in {"status": "approved", "nonce": "0", "reason": ""}.items():
+        altered = own["verify"](real | {member: value}, "s3cret-of-decisions")
+        checks.check(f"Python accepts no altered {member}", not altered)
+    # Numbers, letters and nested fields that are written differently elsewhere.
+    numbers = [0, -0.0, 1, -7, 4.5, 1e21, 1e20, 123456789012345680000, 1e-6, 1e-7, 5e-324, 1.7976931348623157e308, 0.1, 2**53]
+    fields = {"ü": numbers, "\U0001f600": "✋", "\uffff": None, "z": {"b": True, "a": [{}]}, "t": "\x7f\x1f\"\\\n/"}
+    odd = {"approval_id": "ap_1", "fields": fields}
+    odd["signature"] = "sha256=" + hmac.new(b"k", own["canonical"](odd).encode(), "sha256").hexdigest()
+    cases = [[real, "s3cret-of-decisions"], [real | {"status": "approved"}, "s3cret-of-decisions"], [odd, "k"], [odd, "l"]]
+    script = setting.place / "verify.mjs"
+    script.write_text(code["js"][0] + 'console.log(JSON.stringify(JSON.parse(process.argv[2]).map((c) => verify(...c))));')
+    found = await anyio.run_process([shutil.which("node"), str(script), json.dumps(cases)])
+    checks.equal("Node agrees, also about odd numbers and letters", json.loads(found.stdout), [True, False, True, False])
+
+
+SECTIONS = [verifiers, python_over_stdio, python_over_http, first_generation, second_generation]
