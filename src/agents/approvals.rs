@@ -157,7 +157,8 @@ impl Approvals {
         }))
     }
 
-    /// Waits again for the approvals that an earlier process of this agent has left pending. Takes over what other processes
+    /// Waits again for the approvals that an earlier process of this agent has left pending. Call this before the first
+    /// request: only then does this process ask, if no other one of the agent does. Takes over what other processes
     /// of this agent leave from now on.
     ///
     /// # Errors

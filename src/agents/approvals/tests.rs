@@ -224,6 +224,7 @@ async fn if_no_engine_can_be_asked_the_agent_is_told_and_nothing_waits() {
         ..Fake::default()
     };
     let approvals = Approvals::open(&folder.config(), Arc::new(broken), &agent()).unwrap();
+    approvals.resume().unwrap();
     let id = approvals.request(&pay()).unwrap();
     let outcome = approvals.wait(&id, LONG).await.unwrap();
     assert_eq!(outcome.status, Status::Error);

@@ -30,6 +30,8 @@ pub struct Question {
     ids: RequestIds,
     /// With this key, a later process finds the question again; `None` if none may.
     key: Option<ResumeKey>,
+    /// Whether the question of an earlier process is looked for.
+    is_looking: bool,
     /// When people's time is up in all, on the clock of [`Now::elapsed`]; `None` if there is no limit.
     ends: Option<Duration>,
     /// When the last verdict was given, in milliseconds since 1970.
@@ -133,6 +135,7 @@ impl Question {
         Question {
             ask,
             request,
+            is_looking: false,
             ends: settings
                 .timeout
                 .map(|timeout| now.elapsed.saturating_add(timeout)),
@@ -154,6 +157,7 @@ impl Question {
         let Some(key) = self.key else {
             return self.begin(now);
         };
+        self.is_looking = true;
         vec![QuestionOutput::ToEngine(ToEngine::Resume(Resume::Find {
             lookup: LOOKUP,
             key,
@@ -184,22 +188,27 @@ impl Question {
             FromEngine::Failed {
                 engine, failure, ..
             } => self.step(Event::EngineFailed { engine, failure }, now),
-            FromEngine::Resume(Resumption::Found { parked, .. }) => match parked {
-                Some(parked) => {
-                    let left = parked.until_ms.saturating_sub(now.unix_ms);
-                    let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-                    let until = now.elapsed.saturating_add(left);
-                    self.ask.resume(parked.id, 0, until);
-                    self.ask.wait_again(WAITER, until, &self.settings);
-                    Vec::new()
+            FromEngine::Resume(Resumption::Found { parked, .. })
+                if std::mem::take(&mut self.is_looking) =>
+            {
+                match parked {
+                    Some(parked) => {
+                        let left = parked.until_ms.saturating_sub(now.unix_ms);
+                        let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+                        let until = now.elapsed.saturating_add(left);
+                        let until = self.ends.map_or(until, |ends| until.min(ends));
+                        self.ask.resume(parked.id, 0, until);
+                        self.ask.wait_again(WAITER, until, &self.settings);
+                        Vec::new()
+                    }
+                    // Nobody decided in time, and nobody is disturbed now.
+                    None if self.ends.is_some_and(|ends| ends <= now.elapsed) => {
+                        vec![QuestionOutput::Ended(QuestionEnd::Expired)]
+                    }
+                    // Nobody had asked yet, or the item was lost.
+                    None => self.begin(now),
                 }
-                // Nobody decided in time, and nobody is disturbed now.
-                None if self.ends.is_some_and(|ends| ends <= now.elapsed) => {
-                    vec![QuestionOutput::Ended(QuestionEnd::Expired)]
-                }
-                // Nobody had asked yet, or the item was lost.
-                None => self.begin(now),
-            },
+            }
             FromEngine::Listed { .. } | FromEngine::Resume(_) => Vec::new(),
         }
     }
