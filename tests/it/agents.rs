@@ -425,3 +425,18 @@ fn names(tools: &Value) -> Vec<&str> {
     let tools = tools.as_array().unwrap().iter();
     tools.map(|tool| tool["name"].as_str().unwrap()).collect()
 }
+
+#[test]
+fn a_start_that_fails_answers_the_client() {
+    let dir = state_folder();
+    let test = ProxyTest::new().env("APPROVAL_ENGINES", "carrier-pigeon");
+    let mut session = test.state(dir.path()).start_with(&["mcp"]);
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                       "clientInfo": {"name": "test", "version": "0"}});
+    let id = session.request("initialize", hello);
+    let answer = session.response(id);
+    let why = answer["error"]["message"].as_str().unwrap();
+    assert!(why.contains("carrier-pigeon"), "{why}");
+    session.close_stdin();
+    assert_eq!(session.exit().0, 3);
+}
