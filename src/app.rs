@@ -2,6 +2,7 @@
 //!
 //! Only this module depends on all the others.
 
+mod addressed;
 mod engines;
 pub mod probe;
 mod user;
@@ -40,6 +41,7 @@ use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
+pub use addressed::address;
 use engines::InboxKey;
 pub use engines::{WrongKey, assurance_of};
 use user::identity;

@@ -3,13 +3,18 @@
 //! Such an approval is advisory: nothing stops the agent from acting without it. The gate, which holds calls, does not use
 //! this.
 
+mod addressed;
 mod approvals;
+mod caller;
+mod compat;
 mod log;
 mod outcome;
 mod request;
 mod tools;
 
+pub use addressed::Addressed;
 pub use approvals::{Approvals, ApprovalsError, Owner};
+pub use compat::{LoopPause, Sesame};
 pub use outcome::{Outcome, Status};
 pub use request::{BadRequest, Request};
 pub use tools::Tools;

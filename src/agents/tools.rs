@@ -15,20 +15,69 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 
 use super::approvals::{Approvals, ApprovalsError};
+use super::caller::Caller;
+use super::compat::{LoopPause, Sesame};
 use super::request::{BadRequest, Request, TIMEOUT, WAIT, seconds};
 use crate::sys::with_causes;
 
-/// The server.
+/// The server. Clones serve the same approvals.
 #[derive(Debug, Clone)]
-pub struct Tools(Arc<Approvals>);
+pub struct Tools(Set);
+
+/// A set of tools.
+#[derive(Debug, Clone)]
+enum Set {
+    Native(Native),
+    Sesame(Arc<Sesame>),
+    LoopPause(Arc<LoopPause>),
+}
 
 impl Tools {
-    /// Creates the server of an agent's approvals.
+    /// Creates the server of an agent's approvals, with our own tools.
     #[must_use]
     pub fn new(approvals: Arc<Approvals>) -> Tools {
-        Tools(approvals)
+        Tools(Set::Native(Native(approvals)))
     }
 
+    /// Creates a server with the tool of sesame-mcp.
+    #[must_use]
+    pub fn sesame(sesame: Sesame) -> Tools {
+        Tools(Set::Sesame(Arc::new(sesame)))
+    }
+
+    /// Creates a server with the tools of @looppause/mcp.
+    #[must_use]
+    pub fn looppause(looppause: LoopPause) -> Tools {
+        Tools(Set::LoopPause(Arc::new(looppause)))
+    }
+
+    fn all(&self) -> &'static [Tool] {
+        match &self.0 {
+            Set::Native(_) => tools(),
+            Set::Sesame(_) => Sesame::tools(),
+            Set::LoopPause(_) => LoopPause::tools(),
+        }
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+        caller: &Caller,
+    ) -> Result<Value, ApprovalsError> {
+        match &self.0 {
+            Set::Native(native) => native.call(name, arguments).await,
+            Set::Sesame(sesame) => sesame.call(&arguments, caller).await,
+            Set::LoopPause(looppause) => looppause.call(name, &arguments).await,
+        }
+    }
+}
+
+/// Our own tools.
+#[derive(Debug, Clone)]
+struct Native(Arc<Approvals>);
+
+impl Native {
     async fn call(
         &self,
         name: &str,
@@ -91,7 +140,7 @@ impl ServerHandler for Tools {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools().iter().find(|tool| tool.name == name).cloned()
+        self.all().iter().find(|tool| tool.name == name).cloned()
     }
 
     async fn list_tools(
@@ -99,22 +148,21 @@ impl ServerHandler for Tools {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools().to_vec()))
+        Ok(ListToolsResult::with_all_items(self.all().to_vec()))
     }
 
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         if self.get_tool(&request.name).is_none() {
             let why = format!("there is no tool `{}`", request.name.escape_debug());
             return Err(ErrorData::invalid_params(why, None));
         }
-        let result = match self
-            .call(&request.name, request.arguments.unwrap_or_default())
-            .await
-        {
+        let arguments = request.arguments.unwrap_or_default();
+        let caller = Caller::of(context);
+        let result = match self.call(&request.name, arguments, &caller).await {
             Ok(value) => CallToolResult::structured(value),
             // A result, so that the model can read it and do better.
             Err(error) => CallToolResult::error(vec![ContentBlock::text(with_causes(&error))]),
@@ -129,6 +177,23 @@ const REQUEST: &str = "Ask a person for approval before you act. People see `act
 const CHECK: &str =
     "Look how an approval stands that you asked for. Proceed only if `status` is `approved`.";
 const CANCEL: &str = "Withdraw an approval that you asked for and no longer need.";
+
+/// Describes a tool with arguments of this schema. `reads` says that it changes nothing.
+pub(super) fn tool(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    schema: Value,
+    reads: bool,
+) -> Tool {
+    let Value::Object(schema) = schema else {
+        return Tool::new(name, description, Map::new());
+    };
+    let title = Some(title.to_owned());
+    let hints =
+        ToolAnnotations::from_raw(title, Some(reads), Some(false), Some(reads), Some(false));
+    Tool::new(name, description, schema).with_annotations(hints)
+}
 
 fn tools() -> &'static [Tool] {
     static TOOLS: OnceLock<Vec<Tool>> = OnceLock::new();
@@ -165,11 +230,6 @@ fn tools() -> &'static [Tool] {
             "required": ["approval_id"],
             "additionalProperties": false,
         });
-        let tool = |name: &'static str, title: &str, description: &'static str, schema: Value, reads: bool| {
-            let schema = schema.as_object().cloned().unwrap_or_default();
-            let hints = ToolAnnotations::from_raw(Some(title.to_owned()), Some(reads), Some(false), Some(reads), Some(false));
-            Tool::new(name, description, schema).with_annotations(hints)
-        };
         vec![
             tool("request_approval", "Request an approval", REQUEST, request, false),
             tool("check_approval", "Check an approval", CHECK, check, true),
