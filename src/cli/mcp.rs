@@ -13,9 +13,9 @@ use rmcp::ServiceExt as _;
 use rmcp::transport::stdio;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::compat::Served;
 use super::exit_code;
 use super::options::AllSettings;
-use self::compat::Served;
 use crate::agents::{Approvals, ApprovalsError, Owner, Tools};
 use crate::app::agent_handle;
 use crate::config::{ApproverName, ConfigError, Environment, Flags, ServerChoice, load};

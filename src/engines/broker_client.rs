@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::http::{Exchange, HttpRuntime, Patience, PlainHttp, Scrub, TransportSettings, check_url};
+use super::http::{
+    Exchange, HttpRuntime, Patience, PlainHttp, Scrub, TransportSettings, check_url,
+};
 use super::registry::BadOptions;
 use crate::evidence::redact::Redaction;
 use crate::gate::{EngineId, Failure, FailureKind};
@@ -253,7 +255,13 @@ mod tests {
 
     #[test]
     fn a_url_that_cannot_be_used_is_refused_without_the_key() {
-        for url in ["", "broker", "ftp://a.example", "http://a.example", "https://u:p@a.example"] {
+        for url in [
+            "",
+            "broker",
+            "ftp://a.example",
+            "http://a.example",
+            "https://u:p@a.example",
+        ] {
             let error = BrokerClient::new(
                 "SESAME_BROKER_URL",
                 url,
@@ -262,7 +270,10 @@ mod tests {
                 &Redaction::default(),
             );
             let error = error.unwrap_err().to_string();
-            assert!(error.contains("SESAME_BROKER_URL") && !error.contains("sk_live"), "{error}");
+            assert!(
+                error.contains("SESAME_BROKER_URL") && !error.contains("sk_live"),
+                "{error}"
+            );
         }
     }
 }

@@ -147,7 +147,8 @@ impl LoopPause {
         // In this order they are asked.
         engines.extend(slack.into_iter().chain(mail).map(Value::from));
         if engines.is_empty() {
-            let why = "`recipient_slack` or `recipient_email` must say whom to ask; nobody was asked";
+            let why =
+                "`recipient_slack` or `recipient_email` must say whom to ask; nobody was asked";
             return Err(BadRequest(why.to_owned()));
         }
         wanted.insert("recipients".to_owned(), engines.into());
@@ -176,7 +177,10 @@ impl LoopPause {
     }
 
     async fn check(&self, arguments: &Map<String, Value>) -> Result<Value, ApprovalsError> {
-        let id = match (arguments.len(), arguments.get("pause_id").and_then(Value::as_str)) {
+        let id = match (
+            arguments.len(),
+            arguments.get("pause_id").and_then(Value::as_str),
+        ) {
             (1, Some(id)) if !id.is_empty() => id,
             _ => {
                 let why = "`pause_id` must be the id that `request_approval` returned, and nothing else is taken";
@@ -208,7 +212,9 @@ impl LoopPause {
         let channel = outcome.engine.as_deref().unwrap_or_default();
         let mut addressed = self.recipients.iter();
         let addressed = addressed.find(|known| known.engine.name() == channel);
-        let nonce = Sha256::new().chain_update(b"nonce\0").chain_update(&known.id);
+        let nonce = Sha256::new()
+            .chain_update(b"nonce\0")
+            .chain_update(&known.id);
         let nonce: [u8; 32] = nonce.finalize().into();
         let mut response = json!({
             "decision": match outcome.status {
@@ -222,7 +228,10 @@ impl LoopPause {
             "channel": addressed.map_or(channel, |known| known.kind),
             "nonce": hex(nonce.get(..16).unwrap_or_default()),
         });
-        let signature = self.key.as_ref().map(|key| signature(key, &top_sorted(&response)));
+        let signature = self
+            .key
+            .as_ref()
+            .map(|key| sign(key, &top_sorted(&response)));
         if let Some(response) = response.as_object_mut() {
             response.insert("signature".to_owned(), signature.into());
         }
@@ -234,7 +243,10 @@ impl LoopPause {
             "expires_at": moment(known.expires_ms),
             "response": response,
         });
-        let bound = self.key.as_ref().map(|key| signature(key, &bound(known, &responded)));
+        let bound = self
+            .key
+            .as_ref()
+            .map(|key| sign(key, &bound(known, &responded)));
         if let (Some(bound), Some(responded)) = (bound, responded.as_object_mut()) {
             responded.insert("request_signature".to_owned(), bound.into());
         }
@@ -273,7 +285,7 @@ fn bound(known: &StoredApproval, responded: &Value) -> String {
     canonical
 }
 
-fn signature(key: &hmac::Key, text: &str) -> String {
+fn sign(key: &hmac::Key, text: &str) -> String {
     format!("sha256={}", hex(hmac::sign(key, text.as_bytes()).as_ref()))
 }
 
@@ -300,7 +312,10 @@ fn time(value: &Value) -> Result<f64, BadRequest> {
     let hours = hours.filter(|hours| *hours > 0.0 && *hours <= HOURS.1);
     hours.ok_or_else(|| {
         let most = HOURS.1;
-        bad("timeout_hours", &format!("a number of hours, more than 0 and at most {most}"))
+        bad(
+            "timeout_hours",
+            &format!("a number of hours, more than 0 and at most {most}"),
+        )
     })
 }
 

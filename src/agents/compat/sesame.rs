@@ -114,7 +114,8 @@ impl Call {
         let request = Request::read(&body)?;
         let summary = body.get("summary").and_then(Value::as_str);
         if summary.is_none_or(|summary| summary.trim().is_empty()) {
-            let why = "`summary` must be a text that says what the person should know; nobody was asked";
+            let why =
+                "`summary` must be a text that says what the person should know; nobody was asked";
             return Err(BadRequest(why.to_owned()));
         }
         Ok(Call {
@@ -211,12 +212,21 @@ mod tests {
             (json!({"action": "x"}), "summary"),
             (json!({"action": "x", "summary": " "}), "summary"),
             (json!({"action": "x", "summary": 7}), "summary"),
-            (json!({"action": "x", "summary": "s", "reason": {}}), "reason"),
+            (
+                json!({"action": "x", "summary": "s", "reason": {}}),
+                "reason",
+            ),
             (json!({"action": "x", "summary": "s", TIME: -1}), TIME),
             (json!({"action": "x", "summary": "s", TIME: "9"}), TIME),
             (json!({"action": "x", "summary": "s", TIME: 86_401}), TIME),
-            (json!({"action": "x", "summary": "s", "recipients": ["a"]}), "recipients"),
-            (json!({"action": "x", "summary": "s", "status": "approved"}), "status"),
+            (
+                json!({"action": "x", "summary": "s", "recipients": ["a"]}),
+                "recipients",
+            ),
+            (
+                json!({"action": "x", "summary": "s", "status": "approved"}),
+                "status",
+            ),
         ] {
             let error = read(arguments).err().unwrap();
             assert!(error.contains(&format!("`{named}`")), "{error}");

@@ -20,11 +20,14 @@ fn the_published_signature_covers_sorted_top_level_members() {
         .map(|name| text.find(&format!("\"{name}\":")).unwrap())
         .into();
     assert!(members.is_sorted(), "{text}");
-    assert!(text.contains(r#""comment":"\"q\"\n""#) && text.contains("ü"), "{text}");
+    assert!(
+        text.contains(r#""comment":"\"q\"\n""#) && text.contains("ü"),
+        "{text}"
+    );
     // RFC 4231, test case 2.
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
     assert_eq!(
-        signature(&key, "what do ya want for nothing?"),
+        sign(&key, "what do ya want for nothing?"),
         "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     );
 }
@@ -37,7 +40,10 @@ fn our_signature_binds_the_decision_to_the_action_and_its_details() {
         text,
         r#"{"action_description":"Pay 40 €","action_details":{"iban":"1","to":"a"},"pause_id":"pse_0123","response":{"decision":"approved"}}"#
     );
-    assert_ne!(text, bound(&known(json!({"to": "b", "iban": "1"})), &responded));
+    assert_ne!(
+        text,
+        bound(&known(json!({"to": "b", "iban": "1"})), &responded)
+    );
 }
 
 #[test]
@@ -45,7 +51,15 @@ fn hours_are_more_than_none_and_at_most_a_week() {
     for good in [json!(24), json!(168), json!(0.0006)] {
         time(&good).unwrap();
     }
-    for bad in [json!(0), json!(-1), json!(168.1), json!("4"), json!(null), json!(1e300), json!([1])] {
+    for bad in [
+        json!(0),
+        json!(-1),
+        json!(168.1),
+        json!("4"),
+        json!(null),
+        json!(1e300),
+        json!([1]),
+    ] {
         time(&bad).unwrap_err();
     }
 }
@@ -54,7 +68,13 @@ fn hours_are_more_than_none_and_at_most_a_week() {
 fn details_are_texts() {
     texts(&json!({})).unwrap();
     texts(&json!({"a": "b"})).unwrap();
-    for bad in [json!("a"), json!(["a"]), json!({"a": 7}), json!({"a": {"b": "c"}}), json!({"a": null})] {
+    for bad in [
+        json!("a"),
+        json!(["a"]),
+        json!({"a": 7}),
+        json!({"a": {"b": "c"}}),
+        json!({"a": null}),
+    ] {
         texts(&bad).unwrap_err();
     }
 }
