@@ -33,8 +33,6 @@ pub enum Owner {
     Agent(String),
     /// This process: nobody sees its approvals after it.
     Process,
-    /// Whoever knows the id of an approval, in any process and after any restart. Nobody can guess it.
-    Holder,
 }
 
 /// The approvals of one agent.
@@ -45,11 +43,7 @@ pub struct Approvals {
     log: ApprovalLog,
     clock: Clock,
     owner: String,
-    /// The beginning of all ids.
-    prefix: &'static str,
     is_lasting: bool,
-    /// Shared with the other processes whose approvals this one may answer for; `None` if there are none.
-    kin: Option<Kin>,
     /// What people see of the agent.
     name: String,
     live: Mutex<HashMap<String, Live>>,
@@ -61,19 +55,6 @@ struct Live {
     cancel: watch::Sender<bool>,
     task: Option<AbortHandle>,
 }
-
-/// What processes with [`Owner::Holder`] know of each other. One that has ended leaves its approvals to the others.
-struct Kin {
-    /// Says which of them are alive.
-    liveness: Mutex<Box<dyn store::Liveness>>,
-    /// Says that this process is.
-    _lease: store::Lease,
-}
-
-/// The beginning of the names of owners that are processes with [`Owner::Holder`]. The rest is the name of a lease.
-const KIN: &str = "holder:";
-/// From how many processes that have ended one may take approvals over at its start.
-const MAX_KIN: usize = 100;
 
 /// Why approvals cannot be asked for.
 #[derive(Debug, thiserror::Error)]
@@ -123,24 +104,13 @@ impl Approvals {
         let clock = Clock::start();
         let redaction = config.settings.redaction.clone();
         let log = ApprovalLog::open(folder, redaction, clock)?;
-        let store::Store {
-            approvals: mut store,
-            mut liveness,
-            ..
-        } = store::open(&dir, &Redaction::default())?;
+        let mut store = store::open(&dir, &Redaction::default())?.approvals;
         store.forget_old(clock.now().unix_ms)?;
-        let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
-        let mut kin = None;
         let (owner, is_lasting, name) = match owner {
             Owner::Agent(name) => (format!("agent:{name}"), true, name.clone()),
-            Owner::Process => (format!("process:{random}"), false, "an agent".to_owned()),
-            Owner::Holder => {
-                kin = Some(Kin {
-                    _lease: liveness.lease(&random)?,
-                    liveness: Mutex::new(liveness),
-                });
-                // The same in each process, because people decide about what they were shown.
-                (format!("{KIN}{random}"), true, "an agent".to_owned())
+            Owner::Process => {
+                let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
+                (format!("process:{random}"), false, "an agent".to_owned())
             }
         };
         Ok(Arc::new(Approvals {
@@ -150,12 +120,7 @@ impl Approvals {
             log,
             clock,
             owner,
-            prefix: match kin {
-                Some(_) => "pse_",
-                None => "ap_",
-            },
             is_lasting,
-            kin,
             name,
             live: Mutex::default(),
         }))
@@ -166,59 +131,16 @@ impl Approvals {
     /// # Errors
     /// [`ApprovalsError`], of the store.
     pub fn resume(self: &Arc<Self>) -> Result<(), ApprovalsError> {
-        let own = held(&self.store).pending(&self.owner)?;
-        own.iter().try_for_each(|stored| self.take_up(stored))?;
-        if self.kin.is_some() {
-            let others = held(&self.store).owners(KIN, MAX_KIN)?;
-            others.iter().try_for_each(|other| self.inherit(other))?;
+        for stored in held(&self.store).pending(&self.owner)? {
+            match Request::from_body(&stored.body) {
+                Some(request) => self.start(&stored, &request, true)?,
+                None => {
+                    let why = "what was asked can no longer be read".to_owned();
+                    self.end(&stored.id, Outcome::of(Status::Error, Some(why)));
+                }
+            }
         }
         Ok(())
-    }
-
-    /// Waits again for an approval that an earlier process has left pending.
-    fn take_up(self: &Arc<Self>, stored: &StoredApproval) -> Result<(), ApprovalsError> {
-        let started = match Request::from_body(&stored.body) {
-            Some(request) => self.start(stored, &request, true),
-            None => {
-                let why = "what was asked can no longer be read";
-                Err(BadRequest(why.to_owned()).into())
-            }
-        };
-        match started {
-            // Such as an engine that is no longer configured. The other approvals must not suffer from it.
-            Err(error @ (ApprovalsError::Bad(_) | ApprovalsError::NoEngine)) => {
-                let why = with_causes(&error);
-                self.end(&stored.id, Outcome::of(Status::Error, Some(why)));
-                Ok(())
-            }
-            started => started,
-        }
-    }
-
-    /// Takes over what another process with [`Owner::Holder`] has left pending, if that process has ended.
-    fn inherit(self: &Arc<Self>, other: &str) -> Result<(), ApprovalsError> {
-        let (Some(kin), Some(lease)) = (&self.kin, other.strip_prefix(KIN)) else {
-            return Ok(());
-        };
-        if other == self.owner {
-            return Ok(());
-        }
-        // While we hold it, nobody else takes the same over.
-        let Some(_lease) = held(&kin.liveness).try_lease(lease)? else {
-            return Ok(());
-        };
-        let left = held(&self.store).hand_over(other, &self.owner)?;
-        left.iter().try_for_each(|stored| self.take_up(stored))
-    }
-
-    /// Returns an approval that the agent may see.
-    pub(super) fn find(&self, id: &str) -> Result<StoredApproval, ApprovalsError> {
-        let mut store = held(&self.store);
-        let known = match &self.kin {
-            Some(_) => store.find_in_family(id, KIN),
-            None => store.find(id, &self.owner),
-        };
-        known?.ok_or(ApprovalsError::Unknown)
     }
 
     /// Asks people, and returns the approval's id. If the agent has used its idempotency key for the same request before,
@@ -232,7 +154,7 @@ impl Approvals {
         let time = i64::try_from(request.timeout.as_millis()).unwrap_or(i64::MAX);
         let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
         let stored = StoredApproval {
-            id: format!("{}{random}", self.prefix),
+            id: format!("ap_{random}"),
             owner: self.owner.clone(),
             idempotency_key: request.idempotency_key.clone(),
             body: request.body(),
@@ -275,18 +197,14 @@ impl Approvals {
     ///
     /// # Errors
     /// [`ApprovalsError::Unknown`], and those of the store.
-    pub async fn wait(
-        self: &Arc<Self>,
-        id: &str,
-        longest: Duration,
-    ) -> Result<Outcome, ApprovalsError> {
-        let known = self.find(id)?;
+    pub async fn wait(&self, id: &str, longest: Duration) -> Result<Outcome, ApprovalsError> {
+        let known = held(&self.store).find(id, &self.owner)?;
+        let known = known.ok_or(ApprovalsError::Unknown)?;
         if let Some(outcome) = &known.outcome {
             let unreadable =
                 || Outcome::of(Status::Error, Some("it can no longer be read".to_owned()));
             return Ok(serde_json::from_str(outcome).unwrap_or_else(|_| unreadable()));
         }
-        self.inherit(&known.owner)?;
         let live = held(&self.live)
             .get(id)
             .map(|live| live.outcome.subscribe());
@@ -306,8 +224,9 @@ impl Approvals {
     ///
     /// # Errors
     /// [`ApprovalsError::Unknown`], and those of the store.
-    pub async fn cancel(self: &Arc<Self>, id: &str) -> Result<Outcome, ApprovalsError> {
-        self.find(id)?;
+    pub async fn cancel(&self, id: &str) -> Result<Outcome, ApprovalsError> {
+        let known = held(&self.store).find(id, &self.owner)?;
+        known.ok_or(ApprovalsError::Unknown)?;
         if let Some(live) = held(&self.live).get(id) {
             live.cancel.send_replace(true);
         }

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::compat::Served;
 use super::exit_code;
 use super::options::AllSettings;
-use crate::agents::{Approvals, ApprovalsError, Owner, Tools};
+use crate::agents::{Approvals, ApprovalsError, Owner};
 use crate::app::agent_handle;
 use crate::config::{ApproverName, ConfigError, Environment, Flags, ServerChoice, load};
 use crate::relay::OutOfBandEngines;

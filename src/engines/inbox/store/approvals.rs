@@ -50,19 +50,6 @@ pub trait Approvals: Send {
     /// Returns an approval of an agent.
     fn find(&mut self, id: &str, owner: &str) -> Result<Option<StoredApproval>, StoreError>;
 
-    /// Returns an approval of any owner whose name begins with `family`.
-    fn find_in_family(
-        &mut self,
-        id: &str,
-        family: &str,
-    ) -> Result<Option<StoredApproval>, StoreError>;
-
-    /// Returns the owners of pending approvals whose names begin with `family`, at most `limit`.
-    fn owners(&mut self, family: &str, limit: usize) -> Result<Vec<String>, StoreError>;
-
-    /// Gives the pending approvals of one owner to another one, and returns them.
-    fn hand_over(&mut self, from: &str, to: &str) -> Result<Vec<StoredApproval>, StoreError>;
-
     /// Ends a pending approval. Returns false if it had ended before: the first end counts.
     fn end(&mut self, id: &str, outcome: &str) -> Result<bool, StoreError>;
 

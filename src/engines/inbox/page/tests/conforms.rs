@@ -33,18 +33,6 @@ impl Approvals for NoApprovals {
         Ok(None)
     }
 
-    fn find_in_family(&mut self, _: &str, _: &str) -> Result<Option<StoredApproval>, StoreError> {
-        Ok(None)
-    }
-
-    fn owners(&mut self, _: &str, _: usize) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn hand_over(&mut self, _: &str, _: &str) -> Result<Vec<StoredApproval>, StoreError> {
-        Ok(Vec::new())
-    }
-
     fn end(&mut self, _: &str, _: &str) -> Result<bool, StoreError> {
         Ok(false)
     }

@@ -61,40 +61,6 @@ impl Approvals for SqliteLogins {
             .read(|db| Ok(db.query_row(&sql, (id, owner), read).optional()?))
     }
 
-    fn find_in_family(
-        &mut self,
-        id: &str,
-        family: &str,
-    ) -> Result<Option<StoredApproval>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM approvals WHERE id = ?");
-        let found = self
-            .store()?
-            .read(|db| Ok(db.query_row(&sql, [id], read).optional()?))?;
-        Ok(found.filter(|found| found.owner.starts_with(family)))
-    }
-
-    fn owners(&mut self, family: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT DISTINCT owner FROM approvals \
-             WHERE outcome IS NULL AND substr(owner, 1, length(?1)) = ?1 LIMIT ?2";
-        self.store()?.read(|db| {
-            let mut found = db.prepare(sql)?;
-            let found = found.query_map((family, to_limit(limit)), |row| row.get(0))?;
-            Ok(found.collect::<Result<_, _>>()?)
-        })
-    }
-
-    fn hand_over(&mut self, from: &str, to: &str) -> Result<Vec<StoredApproval>, StoreError> {
-        self.store()?.write(|tx| {
-            let sql = format!(
-                "UPDATE approvals SET owner = ?2 WHERE owner = ?1 AND outcome IS NULL \
-                 RETURNING {COLUMNS}"
-            );
-            let mut handed = tx.prepare(&sql)?;
-            let handed = handed.query_map((from, to), read)?;
-            Ok(handed.collect::<Result<_, _>>()?)
-        })
-    }
-
     fn end(&mut self, id: &str, outcome: &str) -> Result<bool, StoreError> {
         self.store()?.write(|tx| {
             let sql = "UPDATE approvals SET outcome = ? WHERE id = ? AND outcome IS NULL";
