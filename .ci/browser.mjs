@@ -2,16 +2,20 @@
 // Drives the approval inbox as a person does: with a real browser, against the real proxy.
 //
 //     .ci/browser.mjs PATH/TO/approval-proxy PATH/TO/notes_server [--cache DIR] [--only WORD] [--shots DIR]
+//         [--page local|remote]
 //
 // An agent (an MCP client over stdio without prompts) calls tools of `examples/notes_server` through the
 // proxy. A headless Chromium shows the inbox and decides, by mouse and by keys. No check believes the page:
 // what ran is read from the notes' files, from the agent's answers and from the audit log. The browser logs
 // in like a user's, through `approval-proxy inbox`, which opens a file in `$BROWSER`.
 //
+// Then it plays the scenes of phones, and once more those of the local page that make sense there, at the page
+// for paired devices behind a reverse proxy with TLS. `--page` plays only the one or the other.
+//
 // Each scene has its own folder, state folder and proxies. `--shots` takes the pictures for the
 // documents instead.
 //
-// Needs node, npm and Debian's chromium. Installs `playwright-core` and `axe-core` once into the cache
+// Needs node, npm, openssl and Debian's chromium. Installs `playwright-core` and `axe-core` once into the cache
 // folder (default: approval-proxy-browser in the user's cache). Prints a line per check, and keeps a
 // screenshot of each failure in the cache folder. Exits 1 if a check failed, 2 if nothing could be checked.
 
@@ -24,7 +28,8 @@ import { parseArgs } from "node:util";
 
 import { Checks } from "./browser/checks.mjs";
 import { Tools } from "./browser/world.mjs";
-import { SCENES } from "./browser/scenes.mjs";
+import { EVIL, HOST, makeCertificate } from "./browser/front.mjs";
+import { PHONE_SCENES, SCENES, WITHOUT_A_PHONE } from "./browser/scenes.mjs";
 import { takeShots } from "./browser/shots.mjs";
 
 const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
@@ -42,7 +47,7 @@ function install(cache) {
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { cache: { type: "string" }, only: { type: "string" }, shots: { type: "string" } },
+    options: { cache: { type: "string" }, only: { type: "string" }, shots: { type: "string" }, page: { type: "string" } },
   });
   if (positionals.length !== 2) throw new Error("name the approval-proxy and the notes_server");
   const [proxy, notes] = positionals.map((path) => resolve(path));
@@ -54,14 +59,21 @@ async function main() {
   rmSync(failures, { recursive: true, force: true });
 
   const { chromium } = load("playwright-core");
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+  const certificate = makeCertificate(cache);
+  const args = ["--no-sandbox", `--host-resolver-rules=MAP ${HOST} 127.0.0.1, MAP ${EVIL} 127.0.0.1`,
+    `--ignore-certificate-errors-spki-list=${certificate.hash}`];
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args });
   const checks = new Checks(failures);
-  const tools = new Tools({ proxy, notes, browser, checks, axe: load("axe-core").source });
+  const tools = new Tools({ proxy, notes, browser, checks, certificate, axe: load("axe-core").source });
   try {
     if (values.shots) return await takeShots(tools, resolve(values.shots));
-    for (const [name, play] of SCENES) {
+    const local = SCENES.map(([name, play]) => [name, play, { isRemote: false }]);
+    const again = SCENES.filter(([, play]) => !WITHOUT_A_PHONE.includes(play)).map(([name, play]) => [`${name}, elsewhere`, play]);
+    const remote = [...PHONE_SCENES, ...again].map(([name, play]) => [name, play, { isRemote: true }]);
+    for (const [name, play, options] of [...local, ...remote]) {
       if (values.only && !name.includes(values.only)) continue;
-      await tools.play(name, play);
+      if (values.page && options.isRemote !== (values.page === "remote")) continue;
+      await tools.play(name, play, options);
     }
   } finally {
     await browser.close();

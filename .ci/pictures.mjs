@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Takes the pictures of docs/guide.md from the real thing: `wrap` in a terminal, a question in Claude Code's and in
+// Takes the pictures of docs/guide.md and docs/phone.md from the real thing: `wrap` in a terminal, a question in Claude Code's and in
 // Codex's own interface, and the same question in the inbox. Then answers each question, and looks at the file.
 //
 //     .ci/pictures.mjs PATH/TO/approval-proxy FOLDER [--cache DIR] [--only WORD]

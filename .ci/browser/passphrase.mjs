@@ -18,6 +18,7 @@ export async function passphrase(world, checks) {
   setter.stderr.on("data", (bytes) => (said += bytes));
   const [code] = await once(setter, "exit");
   await checks.check("a passphrase is set", code === 0, said);
+  world.passphrase = PASSPHRASE;
 
   const agent = await world.agent();
   const { call: first } = await agent.ask("delete_note", { name: "ideas" });

@@ -20,6 +20,7 @@ import { many } from "./many.mjs";
 import { notifications, sentToThePage } from "./notices.mjs";
 import { named, namedOnAPhone } from "./named.mjs";
 import { passphrase } from "./passphrase.mjs";
+import { deciding, inReach, installing, pairing, revoking, theft, wrongWays } from "./phone.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
 import { otherPages, otherPrograms } from "./strangers.mjs";
 import { together } from "./together.mjs";
@@ -64,4 +65,25 @@ export const SCENES = [
   ["a lost connection", lost],
   ["between page and events", between],
   ["decided everywhere", everywhere],
+];
+
+/** The page for paired devices. */
+export const PHONE_SCENES = [
+  ["pairing a phone", pairing],
+  ["a phone decides", deciding],
+  ["a phone is revoked", revoking],
+  ["wrong ways to the phone's page", wrongWays],
+  ["theft from a phone", theft],
+  ["installing the page", installing],
+  ["in a finger's reach", inReach],
+];
+
+/** The scenes of the local page that are about its login, its process or its address. `phone.mjs` has what replaces them. */
+export const WITHOUT_A_PHONE = [
+  sentToThePage,
+  takingOver,
+  aThousand,
+  otherPrograms,
+  otherPages,
+  namedOnAPhone,
 ];

@@ -9,6 +9,8 @@ const LIMIT = 200 * 1000;
 const DESK = { viewport: { width: 1200, height: 800 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 1, isMobile: true, hasTouch: true, reducedMotion: "reduce" };
 
+const PAIRED = { ...PHONE, viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 };
+
 /** Saves them in `folder`. Returns 0 on success. */
 export async function takeShots(tools, folder) {
   mkdirSync(folder, { recursive: true });
@@ -62,5 +64,16 @@ export async function takeShots(tools, folder) {
     await many.screenshot({ path: rows });
     await checks.check("inbox-many.png is taken, in less than 200 kB", statSync(rows).size < LIMIT, statSync(rows).size);
   });
+  await tools.play("shots of a phone", async (world, checks) => {
+    const agent = await world.agent({ name: "desk-assistant", title: "Desk assistant", flags: ["--timeout", "600"] });
+    await agent.ask("delete_note", { name: "meeting-monday" });
+    const page = await world.page({ ...PAIRED, colorScheme: "light" });
+    await page.getByText("Your name").first().waitFor();
+    await items(page, "meeting-monday").waitFor();
+    await page.waitForTimeout(1200);
+    const path = join(folder, "phone-page.png");
+    await page.screenshot({ path });
+    await checks.check("phone-page.png is taken, in less than 200 kB", statSync(path).size < LIMIT, statSync(path).size);
+  }, { isRemote: true });
   return tools.checks.failed === 0 ? 0 : 1;
 }

@@ -47,10 +47,10 @@ export async function lateList(world, checks) {
   const may = new Promise((done) => (goOn = done));
   let isOnItsWay = false;
   await page.route(/\/fragment/, async (route) => {
-    const response = await route.fetch();
+    const answer = await world.fetch(route);
     isOnItsWay = true;
     await may;
-    await route.fulfill({ response });
+    await route.fulfill(answer);
   });
   const second = agent.call("delete_note", { name: "welcome" });
   await checks.comes("a list with a second call is on its way", () => isOnItsWay);

@@ -1,4 +1,5 @@
-// The world of one scene: folders, proxies, and a logged-in browser.
+// The world of one scene: folders, proxies, and a logged-in browser. Or a paired one: in a remote world, the browser
+// reaches the page through a reverse proxy with TLS.
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,7 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { Agent } from "./agent.mjs";
-import { until } from "./checks.mjs";
+import { pause, until } from "./checks.mjs";
+import { HOST, ask, freePort, startFront } from "./front.mjs";
 
 export class Tools {
   constructor(all) {
@@ -15,11 +17,12 @@ export class Tools {
   }
 
   /** Plays a scene in its own world. An exception is a failed check. */
-  async play(name, scene) {
+  async play(name, scene, { isRemote = false } = {}) {
     this.checks.scene = name;
     const began = performance.now();
     const world = new World(this);
     try {
+      if (isRemote) await world.openToPhones();
       await scene(world, this.checks);
     } catch (error) {
       await this.checks.check("the scene finishes", false, String(error.stack ?? error));
@@ -48,6 +51,50 @@ export class World {
     this.inboxes = [];
     /** Events that none of our pages may cause. */
     this.alarms = [];
+    /** What `inbox --pair` is told, if a passphrase is set. */
+    this.passphrase = undefined;
+  }
+
+  /** Lets phones reach the page, behind a reverse proxy. From then on, `page` returns a paired one. */
+  async openToPhones() {
+    this.listen = await freePort();
+    this.front = await startFront(this.tools.certificate, this.listen);
+    this.home = `https://${HOST}:${this.front.port}/`;
+    const page = { pageUrl: this.home, listen: `127.0.0.1:${this.listen}`, behindProxy: ["127.0.0.1"] };
+    this.env.APPROVAL_INBOX = JSON.stringify(page);
+  }
+
+  /** Starts `approval-proxy inbox --pair`. Returns it with the link that it shows. It serves the page if nobody does. */
+  async startPairing() {
+    // A session of its own has no terminal, so it reads its stdin.
+    const inbox = spawn(this.tools.proxy, ["inbox", "--pair"], { env: this.env, detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    inbox.ended = once(inbox, "exit");
+    inbox.said = "";
+    inbox.stdin.on("error", () => {});
+    inbox.stdin.end(this.passphrase === undefined ? "" : `${this.passphrase}\n`);
+    for (const pipe of [inbox.stdout, inbox.stderr]) pipe.on("data", (bytes) => (inbox.said += bytes));
+    this.inboxes.push(inbox);
+    const code = await until(() => inbox.said.match(/^ {2}(\w{4}-\w{4})$/m)?.[1], 40_000);
+    if (!code) throw new Error(`no code is shown: ${inbox.said}`);
+    return { inbox, code, link: `${this.home}pair#${code}` };
+  }
+
+  /** Sends exactly this request to the page for paired devices, without a browser's rules. */
+  ask(path, options = {}) {
+    return ask(new URL(path, this.home), { certificate: this.tools.certificate, ...options });
+  }
+
+  /** Returns the answer to a request that the browser is about to send. */
+  async fetch(route) {
+    if (!this.front) return { response: await route.fetch() };
+    // Only the browser knows where the page's host is.
+    const { status, headers, text } = await this.ask(route.request().url(), { headers: await route.request().allHeaders() });
+    return { status, headers, body: text };
+  }
+
+  /** Runs `approval-proxy inbox --devices` with these arguments, and returns what it prints. */
+  devices(...args) {
+    return execFileSync(this.tools.proxy, ["inbox", "--devices", ...args], { env: this.env, encoding: "utf8" });
   }
 
   /** Starts an agent with a proxy in front of the notes server or of `command`. */
@@ -82,6 +129,7 @@ export class World {
   /** Opens a page that is logged in like a user's. `options` are for its browser context. Ends the inbox command
    * that opened it, because a proxy serves the page. */
   async page(options = {}, { keepsInbox = false, context, flags } = {}) {
+    if (this.front) return this.pairedPage(options, { keepsInbox, context });
     const { inbox, url } = await this.startInbox(flags);
     context ??= await this.context(options);
     const page = await context.newPage();
@@ -91,6 +139,25 @@ export class World {
     if (!keepsInbox) {
       inbox.kill("SIGTERM");
       await inbox.ended;
+    }
+    return page;
+  }
+
+  /** Opens a page that is paired like a phone's. */
+  async pairedPage(options, { keepsInbox, context }) {
+    const { inbox, link } = await this.startPairing();
+    context ??= await this.context(options);
+    const page = await context.newPage();
+    this.checks.page = page;
+    await page.goto(link);
+    await page.getByRole("button", { name: "Pair this device" }).click();
+    await page.waitForURL(this.home);
+    if (!keepsInbox) {
+      if (!(await until(() => inbox.said.includes("Paired: ")))) throw new Error(inbox.said);
+      inbox.kill("SIGTERM");
+      await inbox.ended;
+      // Perhaps it has served the page until now.
+      await until(async () => (await this.ask("/pair")).status === 200);
     }
     return page;
   }
@@ -138,7 +205,9 @@ export class World {
   }
 
   async end() {
-    for (const context of this.contexts) await context.close();
+    // A browser that hangs must not hold up everything: it is ended after the last scene.
+    for (const context of this.contexts) await Promise.race([context.close(), pause(10_000)]);
+    this.front?.end();
     for (const child of [...this.inboxes, ...this.agents.map((agent) => agent.process)]) child.kill("SIGKILL");
     await Promise.all([...this.inboxes, ...this.agents].map((child) => child.ended));
     rmSync(this.place, { recursive: true, force: true });

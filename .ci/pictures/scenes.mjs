@@ -122,7 +122,19 @@ async function codex(machine) {
   await machine.until(() => machine.read("work/plan.md") === TEXT, "the call has not run");
 }
 
+/** `inbox --pair`, as a user types it. */
+async function pairing(machine) {
+  const inbox = { pageUrl: "https://laptop.tail1234.ts.net", listen: "127.0.0.1:8767", behindProxy: ["127.0.0.1"] };
+  machine.write(".config/approval-proxy/config.json", JSON.stringify({ approvalProxy: { inbox } }));
+  const shell = await machine.terminal(["sh"], { env: { PS1: "$ " }, columns: 100, rows: 34, lineHeight: 1 });
+  await shell.shows("$");
+  shell.type("approval-proxy inbox --pair\n");
+  await shell.shows("It works once");
+  await shell.shoot(machine.picture("phone-pair.png"));
+}
+
 export const SCENES = [
+  ["inbox --pair", pairing],
   ["wrap in Claude Code", wrapInClaudeCode],
   ["wrap in Claude Desktop", wrapInClaudeDesktop],
   ["wrap in VS Code", wrapInVsCode],

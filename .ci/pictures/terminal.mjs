@@ -16,7 +16,7 @@ export function tell(path) {
 
 export class Terminal {
   /** Starts `command` in a terminal of `columns` by `rows`. */
-  static async start(browser, packages, command, { cwd, env, columns = 100, rows = 40 }) {
+  static async start(browser, packages, command, { cwd, env, columns = 100, rows = 40, lineHeight = 1.15 }) {
     const terminal = new Terminal();
     const viewport = { width: columns * 10 + 60, height: rows * 22 + 60 };
     terminal.page = await browser.newPage({ viewport, deviceScaleFactor: 1 });
@@ -25,13 +25,13 @@ export class Terminal {
     await terminal.page.addStyleTag({ path: find("@xterm/xterm/css/xterm.css") });
     await terminal.page.addScriptTag({ content: readFileSync(find("@xterm/xterm/lib/xterm.js"), "utf8") });
     await terminal.page.exposeFunction("typed", (text) => terminal.type(text));
-    await terminal.page.evaluate(([columns, rows, fontFamily]) => {
+    await terminal.page.evaluate(([columns, rows, fontFamily, lineHeight]) => {
       const theme = { background: "#16181d", foreground: "#d6d8de", cursor: "#16181d" };
-      globalThis.term = new Terminal({ cols: columns, rows, fontFamily, fontSize: 14, lineHeight: 1.15, theme, allowProposedApi: true });
+      globalThis.term = new Terminal({ cols: columns, rows, fontFamily, fontSize: 14, lineHeight, theme, allowProposedApi: true });
       term.onData(typed);
       document.body.style.background = theme.background;
       term.open(document.querySelector("#screen"));
-    }, [columns, rows, FONT]);
+    }, [columns, rows, FONT, lineHeight]);
     // Node has no pseudo-terminals; `script` makes one.
     const words = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
     const line = `stty rows ${rows} cols ${columns}; exec ${words}`;

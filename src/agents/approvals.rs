@@ -23,6 +23,7 @@ use crate::gate::{
 };
 use crate::relay::OutOfBandEngines;
 use crate::sys::clock::{Clock, random_hex, random_seed};
+use crate::sys::secret::Secret;
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
@@ -47,6 +48,8 @@ pub struct Approvals {
     /// What people see of the agent.
     name: String,
     live: Mutex<HashMap<String, Live>>,
+    /// Signs decisions that leave as data.
+    decision_secret: Option<Secret>,
 }
 
 /// An approval that somebody may still decide about.
@@ -123,6 +126,7 @@ impl Approvals {
             is_lasting,
             name,
             live: Mutex::default(),
+            decision_secret: config.decision_secret.clone(),
         }))
     }
 
@@ -220,6 +224,22 @@ impl Approvals {
         Ok(live.borrow().clone())
     }
 
+    /// Returns what the agent gets of an approval that stands so.
+    ///
+    /// # Errors
+    /// As [`Approvals::wait`].
+    pub fn as_json(
+        &self,
+        id: &str,
+        outcome: &Outcome,
+    ) -> Result<serde_json::Value, ApprovalsError> {
+        let known = held(&self.store).find(id, &self.owner)?;
+        let known = known.ok_or(ApprovalsError::Unknown)?;
+        let digest = Request::from_body(&known.body).map(|request| request.digest());
+        let secret = self.decision_secret.as_ref();
+        Ok(outcome.to_json(id, &digest.unwrap_or_default(), secret))
+    }
+
     /// Withdraws an approval, if it is pending, and returns how it stands.
     ///
     /// # Errors
@@ -309,7 +329,16 @@ impl Approvals {
     }
 
     /// Keeps how an approval ended, records it, and tells whoever waits: in this order.
-    fn end(&self, id: &str, outcome: Outcome) {
+    fn end(&self, id: &str, mut outcome: Outcome) {
+        if self.decision_secret.is_some() && outcome.is_decided() {
+            match random_hex(16) {
+                Ok(nonce) => outcome.nonce = Some(nonce),
+                // Without one, the decision could pass for another.
+                Err(_) => {
+                    outcome = Outcome::of(Status::Error, Some(ApprovalsError::Random.to_string()))
+                }
+            }
+        }
         let outcome = match self.record(id, &outcome) {
             Ok(()) => outcome,
             // INVARIANT: a decision that is not in the log counts for nothing.

@@ -10,6 +10,7 @@ mod compat;
 mod log;
 mod outcome;
 mod request;
+mod signature;
 mod tools;
 
 pub use addressed::Addressed;

@@ -4,8 +4,10 @@ use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::signature;
 use crate::approval::item::Choice;
 use crate::gate::QuestionEnd;
+use crate::sys::secret::Secret;
 
 /// The state of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,9 @@ pub struct Outcome {
     pub assurance: Option<String>,
     /// When, in RFC 3339, UTC, with milliseconds.
     pub decided_at: Option<String>,
+    /// Tells this decision from all others, if it is signed.
+    #[serde(default)]
+    pub nonce: Option<String>,
 }
 
 impl Outcome {
@@ -70,6 +75,7 @@ impl Outcome {
             engine: None,
             assurance: None,
             decided_at: None,
+            nonce: None,
         }
     }
 
@@ -79,20 +85,31 @@ impl Outcome {
         matches!(self.status, Status::Approved | Status::Denied)
     }
 
-    /// Returns what an agent gets.
+    /// Returns what an agent gets. `digest` is that of the request. A decision is signed with the secret, if there is one.
     #[must_use]
-    pub fn to_json(&self, approval_id: &str) -> Value {
-        serde_json::json!({
-            "approval_id": approval_id,
-            "status": self.status.as_str(),
-            "decided": self.is_decided(),
-            "reason": self.reason,
-            "fields": self.fields,
-            "approver": self.approver,
-            "engine": self.engine,
-            "assurance": self.assurance,
-            "decided_at": self.decided_at,
-        })
+    pub fn to_json(&self, approval_id: &str, digest: &str, secret: Option<&Secret>) -> Value {
+        let mut members = Map::new();
+        let decided = Value::from(self.is_decided());
+        let texts = [
+            ("reason", &self.reason),
+            ("approver", &self.approver),
+            ("engine", &self.engine),
+            ("assurance", &self.assurance),
+            ("decided_at", &self.decided_at),
+        ];
+        members.insert("approval_id".to_owned(), approval_id.into());
+        members.insert("status".to_owned(), self.status.as_str().into());
+        members.insert("decided".to_owned(), decided);
+        for (member, text) in texts {
+            members.insert(member.to_owned(), text.clone().into());
+        }
+        members.insert("fields".to_owned(), self.fields.clone().into());
+        members.insert("digest".to_owned(), digest.into());
+        if let (Some(secret), Some(nonce), true) = (secret, &self.nonce, self.is_decided()) {
+            members.insert("nonce".to_owned(), nonce.clone().into());
+            signature::sign(&mut members, secret);
+        }
+        members.into()
     }
 }
 

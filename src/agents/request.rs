@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::signature;
 use crate::approval::digest::CallDigest;
 use crate::approval::request::{ApprovalRequest, QuestionKind};
 use crate::mcp::tool::KeptCall;
@@ -170,6 +171,12 @@ impl Request {
             .get("action")
             .and_then(Value::as_str)
             .unwrap_or_default()
+    }
+
+    /// Returns the digest of the action and the details, as signatures cover it.
+    pub(super) fn digest(&self) -> String {
+        let member = |name: &str| self.shown.get(name).cloned().unwrap_or_default();
+        signature::digest(&json!({"action": member("action"), "details": member("details")}))
     }
 
     /// Returns what people are shown, by the name of the agent.

@@ -101,7 +101,7 @@ impl Native {
             "cancel_approval" => self.0.cancel(&id).await?,
             _ => self.0.wait(&id, wait).await?,
         };
-        Ok(outcome.to_json(&id))
+        self.0.as_json(&id, &outcome)
     }
 }
 

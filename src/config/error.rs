@@ -288,9 +288,14 @@ pub enum ConfigError {
         /// What is missing or wrong. Never holds a secret.
         why: String,
     },
-    /// The token that is sent with questions cannot be read.
-    #[error("`approvalAuthToken`: {0}")]
-    AuthToken(String),
+    /// A secret cannot be read.
+    #[error("`{key}`: {why}")]
+    Secret {
+        /// Its key.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A flag that says how a server is reached is wrong.
     #[error("`{flag}`: {problem}")]
     InFlag {

@@ -123,6 +123,8 @@ pub struct Resolved {
     pub engine_transport: TransportSettings,
     /// The recipients that agents may name.
     pub allowed_recipients: Vec<String>,
+    /// Signs decisions about approvals that agents ask for.
+    pub decision_secret: Option<Secret>,
     /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about this proxy, for logins.
@@ -195,6 +197,7 @@ pub(super) fn resolve(
              `{required}`; a call that is not answered in time is refused"
         ));
     }
+    let decision_secret = decision_secret(&layer, &sources, environment)?;
     let (mut engines, engine_transport) =
         engines_of(&mut layer, &sources, inbox.page_url.clone(), environment)?;
     engines.withheld = withheld.into_names();
@@ -228,6 +231,7 @@ pub(super) fn resolve(
         engines,
         engine_transport,
         allowed_recipients: recipients.into_iter().map(Recipient::into_string).collect(),
+        decision_secret,
         inbox_key,
         client_id_metadata_url,
         max_message_size,
@@ -280,6 +284,28 @@ fn engines_of(
     Ok((engines, transport))
 }
 
+/// Reads the secret that signs decisions.
+fn decision_secret(
+    layer: &Layer,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Option<Secret>, ConfigError> {
+    let mut sources = sources.iter();
+    let source = sources.find(|(_, layer)| layer.decision_secret.is_some());
+    let reader = SecretReader {
+        environment,
+        source: source.map(|(source, _)| source),
+    };
+    let secret = layer.decision_secret.as_ref();
+    let secret = secret.map(|text| reader.text("decisionSecret", text.as_written()));
+    let unreadable = |why| ConfigError::Secret {
+        key: "decisionSecret",
+        why,
+    };
+    let secret = secret.transpose().map_err(unreadable)?;
+    Ok(secret.map(Secret::new))
+}
+
 /// Reads the token that is sent with questions.
 fn question_token(
     layer: &Layer,
@@ -300,7 +326,7 @@ fn question_token(
         (None, Some(path)) => reader.file(&format!("{KEY}File"), path),
     };
     text.map(|text| Some(Secret::new(text)))
-        .map_err(ConfigError::AuthToken)
+        .map_err(|why| ConfigError::Secret { key: KEY, why })
 }
 
 /// Returns the settings of the inbox for commands that guard no server. From strongest to weakest: flags, the environment,

@@ -215,6 +215,10 @@ settings! {
         /// Send the bearer token in this file with questions
         both("approvalAuthTokenFile");
     }
+    decision_secret: Option<SecretText> {
+        /// Sign decisions about approvals that agents ask for with this secret
+        proxy("decisionSecret").secret();
+    }
     ask: Option<Order> {
         /// Ask the engines one after another (chain) or all at once (race)
         proxy("ask").default("chain");

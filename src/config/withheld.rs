@@ -22,7 +22,7 @@ impl Withheld {
     /// Adds the variables in the options of a layer's engines, and in the token that is sent with questions.
     pub(super) fn add(&mut self, layer: &Layer) {
         let engines = layer.engines.iter().flat_map(Engines::expanded);
-        let token = layer.question_token.iter();
+        let token = layer.question_token.iter().chain(&layer.decision_secret);
         let token = token.map(|token| (token.as_written(), true));
         for (text, is_secret) in engines.chain(token) {
             for name in variables_of(text).filter(|name| !is_needed(name)) {

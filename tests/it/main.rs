@@ -62,6 +62,7 @@ mod phone;
 mod policy_flags;
 mod precedence;
 mod prefix;
+mod remote_page;
 mod restarts;
 mod resumed;
 mod secrets;

@@ -14,7 +14,7 @@ use crate::engines::inbox::log::{DeviceEvent, InboxLog};
 use crate::engines::inbox::page::{CODE_LIFE, PairingCode};
 use crate::engines::inbox::page_server::PageServer;
 use crate::engines::inbox::remote::PageUrl;
-use crate::engines::inbox::store::{Device, Devices, MAX_WRONG_CODES, Offer};
+use crate::engines::inbox::store::{Device, Devices, MAX_WRONG_CODES, Offer, StoreError};
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::StateDir;
 use crate::sys::time::short_span;
@@ -53,7 +53,10 @@ pub(super) async fn pair(
     let mut is_reported = false;
     loop {
         tokio::select! {
-            number = signals.next() => return Ok(Pairing::Ended(exit_code::for_signal(number))),
+            number = signals.next() => {
+                withdraw(&hash, devices, clock.now().unix_ms)?;
+                return Ok(Pairing::Ended(exit_code::for_signal(number)));
+            }
             _ = ticks.tick() => {}
         }
         if let Err(error) = page_server.find_or_serve_remote()
@@ -67,13 +70,14 @@ pub(super) async fn pair(
             Offer::Open => continue,
             Offer::Used(id) => {
                 let paired = devices.devices(now_ms)?;
-                let paired = paired.iter().find(|device| device.id == id);
-                let name = paired.map(|device| quoted_text(&device.name, NAME_LIMIT));
-                say(&format!(
-                    "Paired: device {id}, {}\n",
-                    name.unwrap_or_default()
-                ))?;
-                return Ok(Pairing::Done);
+                if let Some(device) = paired.iter().find(|device| device.id == id) {
+                    let name = quoted_text(&device.name, NAME_LIMIT);
+                    say(&format!("Paired: device {id}, {name}\n"))?;
+                    return Ok(Pairing::Done);
+                }
+                // The page revokes a device that it cannot record.
+                "the device was revoked at once; `approval-proxy doctor` says whether the audit log can be written"
+                    .to_owned()
             }
             Offer::Void => format!(
                 "{MAX_WRONG_CODES} wrong codes were entered, so this one is no longer valid; run `approval-proxy inbox --pair` again"
@@ -85,6 +89,15 @@ pub(super) async fn pair(
         };
         tracing::error!("no device was paired: {why}");
         return Ok(Pairing::Ended(exit_code::NOBODY_DECIDED));
+    }
+}
+
+/// Makes a code invalid. Attack: somebody has read it, and its owner, who noticed, has pressed Ctrl-C.
+fn withdraw(code: &[u8; 32], devices: &mut dyn Devices, now_ms: i64) -> Result<(), StoreError> {
+    match devices.offered(code, now_ms)? {
+        Offer::Open => devices.offer(code, now_ms),
+        // Another code may have replaced it.
+        Offer::Used(_) | Offer::Void | Offer::Gone => Ok(()),
     }
 }
 

@@ -34,7 +34,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 41] = [
+pub(in crate::config) const SAMPLES: [Sample; 42] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -68,6 +68,7 @@ pub(in crate::config) const SAMPLES: [Sample; 41] = [
     Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || Layer { allow_insecure_http: Some(false), ..Layer::default() }, bad: BAD_SWITCHES },
     Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || Layer { question_hosts: value("example.com"), ..Layer::default() }, bad: &[r#""a""#, r#"["http://a"]"#] },
     Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || Layer { question_token: value("abc"), ..Layer::default() }, bad: &["1", r#""""#, r#""a b""#] },
+    Sample { key: "decisionSecret", json: r#""abc""#, layer: || Layer { decision_secret: value("abc"), ..Layer::default() }, bad: &["1", r#""""#] },
     Sample { key: "approvalAuthTokenFile", json: r#""/run/token""#, layer: || Layer { question_token_file: Some(PathBuf::from("/run/token")), ..Layer::default() }, bad: &["1", r#""""#] },
     Sample { key: "ask", json: r#""race""#, layer: || Layer { ask: value("race"), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "askDefault", json: r#""deny""#, layer: || Layer { ask_default: value("deny"), ..Layer::default() }, bad: &[r#""approve""#, "true", r#""ask""#] },

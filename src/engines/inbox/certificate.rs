@@ -178,3 +178,6 @@ fn read(cert: &Path, key: &Path) -> Result<ServerConfig, CertificateError> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,7 +200,6 @@ impl PageServer {
             self.open_browser(logins, port, now_ms)?;
         }
         self.tidy_login_file(logins, now_ms)?;
-        self.find_or_serve_remote()?;
         let is_new = self.announced.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
@@ -252,7 +251,7 @@ impl PageServer {
         Err(PageServerError::Unproven { port, approvals })
     }
 
-    /// Serves the remote page if one is configured and no other process does.
+    /// Serves the remote page if one is configured and no other process does. An error does not concern the local page.
     ///
     /// # Errors
     /// [`PageServerError`]. Try again later.
@@ -263,6 +262,8 @@ impl PageServer {
         if self.is_serving_remote() {
             return Ok(());
         }
+        // A page whose thread has ended keeps its lock until then, also from us.
+        self.remote = None;
         let Some(lock) = self.lock(REMOTE_LOCK_FILE)? else {
             return Ok(());
         };

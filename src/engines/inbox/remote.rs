@@ -33,7 +33,7 @@ impl PageUrl {
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(
-                "has a path; the page needs a host or a port of its own, such as `https://phone.example:8443`",
+                "has a path; the page needs a host name of its own, such as `https://phone.example`",
             );
         }
         // An `https:` URL has a host.

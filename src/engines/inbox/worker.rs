@@ -598,6 +598,13 @@ impl Worker {
             Ok(None) => {}
             Err(error) => wrong = Some(with_causes(&error)),
         }
+        // Afterwards: the page on this machine works and is announced without it.
+        if needs_page
+            && wrong.is_none()
+            && let Err(error) = inbox.page_server.find_or_serve_remote()
+        {
+            wrong = Some(with_causes(&error));
+        }
         if let Err(error) = inbox.store.requests.check() {
             return self.fail_all(&error);
         }

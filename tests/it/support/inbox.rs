@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use approval_proxy::engines::inbox::page::proof;
-use approval_proxy::engines::inbox::store::{self, ApprovalRequests, Lease, Logins, Store};
+use approval_proxy::engines::inbox::store::{
+    self, ApprovalRequests, Devices, Lease, Logins, Store,
+};
 use approval_proxy::evidence::redact::Redaction;
 use approval_proxy::sys::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
@@ -220,6 +222,10 @@ impl Terminal {
 
     pub(crate) fn logins(&self) -> Box<dyn Logins> {
         self.open().logins
+    }
+
+    pub(crate) fn devices(&self) -> Box<dyn Devices> {
+        self.open().devices
     }
 
     /// Takes the lease that a running proxy of this name would hold.

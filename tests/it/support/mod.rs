@@ -12,6 +12,7 @@ mod odd_server;
 mod programs;
 mod proxy_test;
 mod pty;
+pub(crate) mod remote;
 mod restarting_server;
 mod session;
 pub(crate) mod slack;
@@ -23,7 +24,7 @@ pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
 };
 pub(crate) use http_upstream::HttpUpstream;
-pub(crate) use inbox::{InboxProcess, Terminal, announced_page, engines_test};
+pub(crate) use inbox::{CommandOutput, InboxProcess, Terminal, announced_page, engines_test};
 pub(crate) use login_server::LoginServer;
 pub(crate) use odd_server::{OddServer, Request, plain_response, response};
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::access::AccessError;
 use super::html::Html;
 use super::layout::{answer, bare};
+use crate::engines::inbox::log::DeviceEvent;
 use crate::engines::inbox::store::StoreError;
 
 /// Why a device was not paired.
@@ -32,8 +33,8 @@ pub(super) enum PageError {
     NeedPairing(Option<String>),
     /// A code for pairing does not pair this device.
     NotPaired(NotPaired),
-    /// The audit log cannot be written.
-    Unrecorded,
+    /// The audit log cannot be written: this did not happen if it is a pairing, and did if it is a revocation.
+    Unrecorded(DeviceEvent),
     /// The login link was used already, has expired, or never existed.
     BadToken,
     /// We did not give this form to this session.
@@ -72,7 +73,7 @@ impl PageError {
             PageError::NotFound => StatusCode::NOT_FOUND,
             PageError::Method => StatusCode::METHOD_NOT_ALLOWED,
             PageError::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            PageError::NoRandom | PageError::Unrecorded | PageError::Store(_) => {
+            PageError::NoRandom | PageError::Unrecorded(_) | PageError::Store(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -102,9 +103,13 @@ impl PageError {
                 "Too many devices are paired",
                 "Revoke one of the 20 with `approval-proxy inbox --devices --revoke ID`, then enter the code again.",
             ),
-            PageError::Unrecorded => (
+            PageError::Unrecorded(DeviceEvent::Paired) => (
                 "This cannot be recorded",
                 "The audit log in the state folder cannot be written, so nothing has changed. `approval-proxy doctor` says why.",
+            ),
+            PageError::Unrecorded(DeviceEvent::Revoked) => (
+                "This device is no longer paired, but that is not recorded",
+                "The audit log in the state folder cannot be written. `approval-proxy doctor` says why.",
             ),
             PageError::BadToken => (
                 "This link is no longer valid",
@@ -171,7 +176,7 @@ impl IntoResponse for PageError {
             | PageError::NotFound
             | PageError::Method
             | PageError::TooMany
-            | PageError::Unrecorded
+            | PageError::Unrecorded(_)
             | PageError::NoRandom => {
                 body.raw("<p>").text(text).raw("</p>");
                 body.raw("<p><a class=\"button\" href=\"/\">Back to the inbox</a></p>");

@@ -163,7 +163,8 @@ pub(super) async fn listen(
         return Ok(response);
     };
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(feed(app.changes.counter.subscribe(), sender));
+    let counter = app.changes.counter.subscribe();
+    tokio::spawn(feed(Arc::clone(&app), session.hash, counter, sender));
     app.changes.new_listener.notify_one();
     let mut response = Response::new(Body::new(Stream {
         receiver,
@@ -174,8 +175,14 @@ pub(super) async fn listen(
     Ok(response)
 }
 
-/// Feeds a stream until the page is closed or we end. A page that reads slowly gets one event for several changes.
-async fn feed(mut counter: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'static [u8]>) {
+/// Feeds a stream until the page is closed, its session is over, or we end. A page that reads slowly gets one event for
+/// several changes.
+async fn feed(
+    app: Arc<App>,
+    session: [u8; 32],
+    mut counter: watch::Receiver<Option<u64>>,
+    sender: mpsc::Sender<&'static [u8]>,
+) {
     let mut alive = interval(ALIVE_EVERY);
     // A separate receiver, because waiting for the end marks every change as seen.
     let mut end = counter.clone();
@@ -188,11 +195,15 @@ async fn feed(mut counter: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'
                 Ok(()) | Err(_) => return,
             },
         };
+        // Attack: a stolen phone keeps its stream open. Revoking it must end that too. The last event makes an honest
+        // page ask for the list, and so say that it is not logged in any more.
+        let is_over = app.is_over(&session);
+        let next = if is_over { CHANGED } else { next };
         tokio::select! {
             () = sender.closed() => return,
             sent = sender.send(next) => match sent {
-                Ok(()) => {}
-                Err(_) => return,
+                Ok(()) if !is_over => {}
+                Ok(()) | Err(_) => return,
             },
             _ = end.wait_for(Option::is_none) => return,
         }

@@ -19,7 +19,7 @@ use super::html::Html;
 use super::layout::{answer, bare};
 use super::{App, held, keyed, pairing, token_hash};
 use crate::approval::item::read_approver;
-use crate::engines::inbox::store::Token;
+use crate::engines::inbox::store::{StoreError, Token};
 use crate::http::shared::PeerAddr;
 use crate::sys::clock::random_seed;
 
@@ -62,9 +62,7 @@ impl App {
                 continue;
             }
             let device = match &self.remote {
-                None => self
-                    .logins(|logins| logins.has_token(Token::Session, &hash, now_ms))?
-                    .then_some(None),
+                None => self.has_local(&hash, now_ms)?.then_some(None),
                 Some(remote) => remote.device(&hash, now_ms)?.map(Some),
             };
             if let Some(device) = device {
@@ -89,6 +87,22 @@ impl App {
             Site::Local(_) => PageError::NeedLogin(again),
             Site::Remote(_) => PageError::NeedPairing(again),
         })
+    }
+
+    /// Returns true if a session has ended: it has expired, its browser has logged out, or its device was revoked. While
+    /// the store cannot say, it has not.
+    pub(super) fn is_over(&self, session: &[u8; 32]) -> bool {
+        let now_ms = self.now().unix_ms;
+        let goes_on = match &self.remote {
+            None => self.has_local(session, now_ms),
+            Some(remote) => remote.is_paired(session, now_ms),
+        };
+        goes_on.is_ok_and(|goes_on| !goes_on)
+    }
+
+    /// Returns true if a browser on this machine has this session.
+    fn has_local(&self, session: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
+        self.logins(|logins| logins.has_token(Token::Session, session, now_ms))
     }
 
     /// Returns the cookie's name. Browsers share cookies between all ports of a host; with the port in the

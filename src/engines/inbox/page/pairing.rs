@@ -111,11 +111,22 @@ impl Remote {
             let Some(device) = devices.device(session, now_ms)? else {
                 return Ok(None);
             };
-            if now_ms.saturating_sub(device.used_ms) >= NOTE_EVERY {
-                devices.used(&device.id, now_ms)?;
+            // A full disk or a locked store must not keep a person from reading.
+            if now_ms.saturating_sub(device.used_ms) >= NOTE_EVERY
+                && let Err(error) = devices.used(&device.id, now_ms)
+            {
+                tracing::debug!(
+                    "the last use of a device is not noted: {}",
+                    with_causes(&error)
+                );
             }
             Ok(Some(device.id))
         })
+    }
+
+    /// Returns true if a device has this session. That is no use of the device: an open page asks by itself.
+    pub(super) fn is_paired(&self, session: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
+        self.devices(|devices| Ok(devices.device(session, now_ms)?.is_some()))
     }
 
     /// Ends the pairing of the device that has this session.
@@ -140,7 +151,7 @@ impl Remote {
         let recorded = self.log.record(event, &device.id, &device.name, "page");
         recorded.map_err(|error| {
             tracing::error!("{}", with_causes(&error));
-            PageError::Unrecorded
+            PageError::Unrecorded(event)
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, HeaderName};
 use tokio::net::TcpListener;
 
 use super::access::Site;
@@ -65,11 +66,11 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Answers a client that is not the reverse proxy.
-async fn refuse() -> (StatusCode, &'static str) {
+/// Answers a client that is not the reverse proxy. It does not keep a connection that the reverse proxy may need.
+async fn refuse() -> (StatusCode, [(HeaderName, &'static str); 1], &'static str) {
     let why =
         "This page is behind a reverse proxy, and your address is not in its `behindProxy`.\n";
-    (StatusCode::FORBIDDEN, why)
+    (StatusCode::FORBIDDEN, [(CONNECTION, "close")], why)
 }
 
 fn limits(security: &Security) -> ConnectionLimits {

@@ -1,10 +1,12 @@
 //! The paired devices of these tests, in memory.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::engines::inbox::store::{
-    Device, Devices, MAX_DEVICES, MAX_WRONG_CODES, Offer, Paired, StoreError,
+    Device, Devices, ErrorKind, MAX_DEVICES, MAX_WRONG_CODES, Offer, Paired, StoreError,
 };
+use crate::sys::state_dir::store_error;
 
 /// Devices that the test can read while the page uses them.
 #[derive(Debug, Clone, Default)]
@@ -14,11 +16,18 @@ pub(super) struct SharedDevices(Arc<Mutex<Known>>);
 struct Known {
     /// The hash of the code, its end, the wrong ones, and the device that it has paired.
     code: Option<([u8; 32], i64, u32, Option<String>)>,
+    /// True if nothing can be written.
+    is_full: bool,
     /// Each with its session and its subscription.
     devices: Vec<(Device, [u8; 32], Option<String>)>,
 }
 
 impl SharedDevices {
+    /// From now on, nothing can be written.
+    pub(super) fn fill(&self) {
+        self.0.lock().unwrap().is_full = true;
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> Result<T, StoreError> {
         Ok(work(&mut self.0.lock().unwrap()))
     }
@@ -79,6 +88,9 @@ impl Devices for SharedDevices {
     }
 
     fn used(&mut self, id: &str, now_ms: i64) -> Result<(), StoreError> {
+        if self.with(|known| known.is_full)? {
+            return Err(store_error(Path::new("inbox.db"), ErrorKind::Full));
+        }
         self.with(|known| {
             let devices = known.devices.iter_mut();
             devices

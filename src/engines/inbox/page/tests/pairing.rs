@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::super::{CODE_LIFE, PairingCode};
 use super::devices::SharedDevices;
@@ -224,6 +226,91 @@ async fn a_revoked_device_sees_and_decides_nothing() {
         assert!(!answer.text.contains("delete_user"), "{path}");
     }
     assert_eq!(phone.store.entry(&usual().id).state, State::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_open_page_of_a_revoked_device_is_told_and_hears_no_more() {
+    let devices = SharedDevices::default();
+    let phone = paired(&devices, false).await;
+    let other = paired(&devices, false).await;
+    let mut body = phone
+        .raw(phone.request("GET", "/events", ""))
+        .await
+        .into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, ":\n\n");
+    let id = devices.clone().devices(NOW_MS).unwrap()[0].id.clone();
+    devices.clone().revoke(&id).unwrap();
+    // At the next keep-alive at the latest. The event makes the page ask, and learn that it is not paired.
+    let told = timeout(Duration::from_secs(16), body.frame())
+        .await
+        .unwrap();
+    let told = told.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(told, "event: changed\ndata:\n\n");
+    assert!(body.frame().await.is_none(), "the stream ends");
+    assert_eq!(
+        phone.get("/fragment").await.status,
+        StatusCode::UNAUTHORIZED
+    );
+
+    let mut body = other
+        .raw(other.request("GET", "/events", ""))
+        .await
+        .into_body();
+    for _ in 0..5 {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame, ":\n\n", "another device hears on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_page_does_not_outlive_its_session() {
+    let mut visitor = Visitor::logged_in(false).await;
+    let mut body = visitor
+        .raw(visitor.request("GET", "/events", ""))
+        .await
+        .into_body();
+    assert!(body.frame().await.is_some());
+    let csrf = visitor.csrf().await;
+    visitor.post("/logout", &format!("csrf={csrf}")).await;
+    assert!(body.frame().await.is_some());
+    assert!(body.frame().await.is_none());
+
+    visitor.log_in().await;
+    let mut body = visitor
+        .raw(visitor.request("GET", "/events", ""))
+        .await
+        .into_body();
+    assert!(body.frame().await.is_some());
+    visitor.advance(Duration::from_secs(12 * 60 * 60));
+    assert!(body.frame().await.is_some());
+    assert!(body.frame().await.is_none(), "twelve hours later");
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_keep_a_phone_from_reading() {
+    let devices = SharedDevices::default();
+    let phone = paired(&devices, false).await;
+    phone.ask(&usual());
+    devices.fill();
+    phone.advance(Duration::from_secs(61));
+    let list = phone.get("/").await;
+    assert_eq!(list.status, StatusCode::OK, "{}", list.text);
+    assert!(list.text.contains("delete_user"));
+}
+
+#[tokio::test]
+async fn a_device_is_revoked_even_if_that_cannot_be_recorded() {
+    let devices = SharedDevices::default();
+    let phone = paired(&devices, false).await;
+    let audit = phone.folder.as_ref().unwrap().path().join("audit");
+    fs::remove_dir_all(&audit).unwrap();
+    fs::write(&audit, "").unwrap();
+    let csrf = phone.csrf().await;
+    let answer = phone.post("/logout", &format!("csrf={csrf}")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("no longer paired"), "{}", answer.text);
+    assert_eq!(devices.clone().devices(NOW_MS).unwrap(), []);
 }
 
 #[tokio::test]

@@ -73,8 +73,10 @@ impl Devices for SqliteLogins {
 
     fn device(&mut self, session: &[u8; 32], now_ms: i64) -> Result<Option<Device>, StoreError> {
         let sql = format!("SELECT {DEVICE} FROM devices WHERE session = ? AND until_ms > ?");
-        self.store()?
-            .read(|db| Ok(db.query_row(&sql, (session, now_ms), device).optional()?))
+        let found = self
+            .store()?
+            .read(|db| Ok(db.query_row(&sql, (session, now_ms), device).optional()?));
+        found.map(|device| device.filter(is_ours))
     }
 
     fn used(&mut self, id: &str, now_ms: i64) -> Result<(), StoreError> {
@@ -89,7 +91,9 @@ impl Devices for SqliteLogins {
         self.store()?.read(|db| {
             let mut found = db.prepare(&sql)?;
             let found = found.query_map([now_ms], device)?;
-            Ok(found.collect::<Result<_, _>>()?)
+            let mut found = found.collect::<Result<Vec<_>, _>>()?;
+            found.retain(is_ours);
+            Ok(found)
         })
     }
 
@@ -112,7 +116,9 @@ impl Devices for SqliteLogins {
         self.store()?.read(|db| {
             let mut found = db.prepare(sql)?;
             let found = found.query_map([now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(found.collect::<Result<_, _>>()?)
+            let mut found = found.collect::<Result<Vec<(String, String)>, _>>()?;
+            found.retain(|(id, _)| is_our_id(id));
+            Ok(found)
         })
     }
 }
@@ -142,6 +148,19 @@ fn current(db: &Connection) -> Result<Option<Code>, DbError> {
     };
     let sql = "SELECT hash, until_ms, wrong, device FROM codes";
     Ok(db.query_row(sql, [], read).optional()?)
+}
+
+/// Returns false if the device's id is none of ours: another program has written it. Such a device could neither be shown
+/// safely in a terminal nor named to revoke it, so it is not one.
+fn is_ours(device: &Device) -> bool {
+    is_our_id(&device.id)
+}
+
+fn is_our_id(id: &str) -> bool {
+    id.len() == 8
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn device(row: &Row<'_>) -> rusqlite::Result<Device> {

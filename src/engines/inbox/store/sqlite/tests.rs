@@ -5,6 +5,7 @@
 //! approvers' names. `outliving`: items that outlive their session.
 
 mod conforms;
+mod devices;
 mod failures;
 mod named;
 mod outliving;
