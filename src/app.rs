@@ -3,6 +3,7 @@
 //! Only this module depends on all the others.
 
 mod addressed;
+mod agents;
 mod engines;
 pub mod probe;
 mod user;
@@ -42,6 +43,7 @@ use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
 pub use addressed::address;
+pub use agents::serve_agents;
 use engines::InboxKey;
 pub use engines::{WrongKey, assurance_of};
 use user::identity;
@@ -180,15 +182,21 @@ pub fn engine_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
     )
 }
 
-/// Like [`engine_handle`], for approvals that agents ask for by themselves, which outlive this process.
-#[must_use]
-pub fn agent_handle(config: &Resolved, stderr: &Stderr) -> InboxHandle {
+/// Like [`engine_handle`], for approvals that agents ask for by themselves, which outlive this process. Leaves only those
+/// engines in `config` that ask outside of the client, with the assurance that they can reach.
+///
+/// # Errors
+/// If the configuration pins another key of the inbox.
+pub fn agent_handle(config: &mut Resolved, stderr: &Stderr) -> Result<InboxHandle, WrongKey> {
     let identity = Identity {
         credentials: Credentials::Stdio,
         server: ServerIdentity::Agents,
     };
+    let channels = &mut config.settings.channels;
+    channels.retain(|channel| channel.engine != Engine::Elicitation);
     let key = load_key(config.inbox.state_dir.as_deref());
-    handle(config, key, Some(identity), stderr)
+    engines::apply_key(config, &key)?;
+    Ok(handle(config, key, Some(identity), stderr))
 }
 
 /// Tests whether an engine outside of the client can be asked, without asking anybody. Takes at most about `time`.
@@ -297,19 +305,8 @@ async fn serve(
     signals: Signals,
     stderr: &Stderr,
 ) -> Result<Ended, AppError> {
-    let token = serving.stored_token.clone();
-    let server = Server::listen(serving).await?;
-    let address = server.address();
-    stderr.send(format!("approval-proxy: listening on http://{address}/mcp\n").into_bytes());
-    if let Some(token) = token {
-        stderr.send(how_to_use(&token, address).into_bytes());
-    }
-    let (sender, received) = watch::channel(0);
-    tokio::spawn(async move {
-        // Fails only if the server has ended.
-        let _ = sender.send(signals.next().await);
-        sender.closed().await;
-    });
+    let server = listen(serving, stderr).await?;
+    let received = signals.watched();
     let record = starter.recorder();
     let server_name = in_backticks(&starter.config.server.name);
     let relay: Relay = Box::new(move |client: ClientEnds| {
@@ -322,13 +319,7 @@ async fn serve(
         })?;
         let server = server_name.clone();
         Ok(Box::pin(async move {
-            let signal = async move {
-                let number = signal.wait_for(|number| *number != 0).await;
-                match number.map(|number| *number) {
-                    Ok(number) => number,
-                    Err(_) => std::future::pending().await,
-                }
-            };
+            let signal = async move { number_of(&mut signal).await };
             match session.run(signal).await {
                 Ended::ClientClosed | Ended::Signal(_) => {}
                 Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
@@ -340,6 +331,27 @@ async fn serve(
         }))
     });
     Ok(Ended::Signal(server.run(relay, record, received).await))
+}
+
+/// Binds the address, and says on stderr where clients connect and how.
+async fn listen(serving: Serving, stderr: &Stderr) -> Result<Server, AppError> {
+    let token = serving.stored_token.clone();
+    let server = Server::listen(serving).await?;
+    let address = server.address();
+    stderr.send(format!("approval-proxy: listening on http://{address}/mcp\n").into_bytes());
+    if let Some(token) = token {
+        stderr.send(how_to_use(&token, address).into_bytes());
+    }
+    Ok(server)
+}
+
+/// Waits until a signal has come. Returns its number.
+async fn number_of(signal: &mut watch::Receiver<i32>) -> i32 {
+    let number = signal.wait_for(|number| *number != 0).await;
+    match number.map(|number| *number) {
+        Ok(number) => number,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Returns how a client must send the token in this file. Never the token itself: clients keep stderr.
@@ -623,6 +635,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Returns what has the number of the first signal once it has come, and 0 before.
+    fn watched(self) -> watch::Receiver<i32> {
+        let (sender, received) = watch::channel(0);
+        tokio::spawn(async move {
+            // Fails only if nobody waits for signals any more.
+            let _ = sender.send(self.next().await);
+            sender.closed().await;
+        });
+        received
     }
 
     /// Waits for the first signal. Returns its number.

@@ -2,16 +2,18 @@
 //!
 //! The gate's [`Question`] decides whom to ask and which verdict counts; the store keeps every approval across restarts.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 
+use super::lead::Lead;
 use super::log::{ApprovalLog, LogError};
 use super::outcome::{Outcome, Status};
 use super::request::{BadRequest, Request};
@@ -28,12 +30,21 @@ use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Owner {
     /// An agent by a name that it keeps across restarts.
     Agent(String),
     /// This process: nobody sees its approvals after it.
     Process,
+    /// Whoever knows this token, across restarts. People see the name, if there is one.
+    Token {
+        /// The bearer token of HTTP clients.
+        token: Secret,
+        /// What people see.
+        name: Option<String>,
+    },
+    /// Whoever knows the id of an approval, across restarts. Nobody can guess it.
+    Holder,
 }
 
 /// The approvals of one agent.
@@ -44,7 +55,14 @@ pub struct Approvals {
     log: ApprovalLog,
     clock: Clock,
     owner: String,
-    is_lasting: bool,
+    /// The beginning of the ids.
+    prefix: &'static str,
+    /// Which process asks, of those that serve the same agent. `None` if approvals belong to this process.
+    lead: Option<Mutex<Lead>>,
+    /// The approvals that were pending when we looked last.
+    pending: watch::Sender<HashSet<String>>,
+    /// True once this process ends.
+    is_closing: watch::Sender<bool>,
     /// What people see of the agent.
     name: String,
     live: Mutex<HashMap<String, Live>>,
@@ -83,6 +101,9 @@ pub enum ApprovalsError {
     /// The system has no random numbers.
     #[error("the system has no random numbers")]
     Random,
+    /// The client is gone, or a signal has come.
+    #[error("this process is ending; nobody was asked")]
+    Ending,
 }
 
 impl std::fmt::Debug for Approvals {
@@ -107,15 +128,27 @@ impl Approvals {
         let clock = Clock::start();
         let redaction = config.settings.redaction.clone();
         let log = ApprovalLog::open(folder, redaction, clock)?;
-        let mut store = store::open(&dir, &Redaction::default())?.approvals;
+        let opened = store::open(&dir, &Redaction::default())?;
+        let (mut store, liveness) = (opened.approvals, opened.liveness);
         store.forget_old(clock.now().unix_ms)?;
+        const UNNAMED: &str = "an agent";
+        let mut prefix = "ap_";
         let (owner, is_lasting, name) = match owner {
             Owner::Agent(name) => (format!("agent:{name}"), true, name.clone()),
             Owner::Process => {
                 let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
-                (format!("process:{random}"), false, "an agent".to_owned())
+                (format!("process:{random}"), false, UNNAMED.to_owned())
+            }
+            Owner::Token { token, name } => {
+                let name = name.clone().unwrap_or_else(|| UNNAMED.to_owned());
+                (owner_of_token(&dir.secret()?, token), true, name)
+            }
+            Owner::Holder => {
+                prefix = "pse_";
+                ("holder".to_owned(), true, UNNAMED.to_owned())
             }
         };
+        let lead = is_lasting.then(|| Mutex::new(Lead::new(liveness, &owner)));
         Ok(Arc::new(Approvals {
             settings: config.settings.clone(),
             engines,
@@ -123,28 +156,115 @@ impl Approvals {
             log,
             clock,
             owner,
-            is_lasting,
+            prefix,
+            lead,
+            pending: watch::Sender::default(),
+            is_closing: watch::Sender::default(),
             name,
             live: Mutex::default(),
             decision_secret: config.decision_secret.clone(),
         }))
     }
 
-    /// Waits again for the approvals that an earlier process of this agent has left pending.
+    /// Waits again for the approvals that an earlier process of this agent has left pending. Takes over what other processes
+    /// of this agent leave from now on.
     ///
     /// # Errors
     /// [`ApprovalsError`], of the store.
     pub fn resume(self: &Arc<Self>) -> Result<(), ApprovalsError> {
-        for stored in held(&self.store).pending(&self.owner)? {
-            match Request::from_body(&stored.body) {
-                Some(request) => self.start(&stored, &request, true)?,
-                None => {
-                    let why = "what was asked can no longer be read".to_owned();
-                    self.end(&stored.id, Outcome::of(Status::Error, Some(why)));
+        let Some(lead) = &self.lead else {
+            return Ok(());
+        };
+        held(lead).take()?;
+        self.look()?;
+        tokio::spawn(Approvals::keep_looking(Arc::downgrade(self)));
+        Ok(())
+    }
+
+    /// Looks at what other processes of this agent have done, from time to time.
+    async fn keep_looking(approvals: Weak<Approvals>) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut was_warned = false;
+        loop {
+            looks.tick().await;
+            let Some(approvals) = approvals.upgrade() else {
+                return;
+            };
+            if *approvals.is_closing.borrow() {
+                return;
+            }
+            let looked = approvals.take_lead().and_then(|is_new| match is_new {
+                // The inbox must see first that the previous process is gone.
+                true => Ok(()),
+                false => approvals.look(),
+            });
+            match looked {
+                Ok(()) => was_warned = false,
+                Err(_) if was_warned => {}
+                Err(error) => {
+                    was_warned = true;
+                    tracing::warn!("approvals cannot be followed: {}", with_causes(&error));
                 }
             }
         }
+    }
+
+    fn take_lead(&self) -> Result<bool, ApprovalsError> {
+        match &self.lead {
+            Some(lead) => Ok(held(lead).take()?),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns true if this process asks the agent's questions.
+    fn leads(&self) -> bool {
+        self.lead.as_ref().is_none_or(|lead| held(lead).is_ours())
+    }
+
+    /// Asks about the approvals that nobody asks about, and ends those here that another process has ended.
+    fn look(self: &Arc<Self>) -> Result<(), ApprovalsError> {
+        // Before the store, so that what comes in between does not seem to have ended.
+        let live: Vec<String> = held(&self.live).keys().cloned().collect();
+        let stored = held(&self.store).pending(&self.owner)?;
+        let pending: HashSet<String> = stored.iter().map(|stored| stored.id.clone()).collect();
+        for id in live.iter().filter(|id| !pending.contains(*id)) {
+            if let Some(live) = held(&self.live).get(id) {
+                live.cancel.send_replace(true);
+            }
+        }
+        if self.leads() {
+            for stored in &stored {
+                if !held(&self.live).contains_key(&stored.id) {
+                    self.take_over(stored);
+                }
+            }
+        }
+        self.pending.send_replace(pending);
         Ok(())
+    }
+
+    /// Asks on about an approval that another process has left.
+    fn take_over(self: &Arc<Self>, stored: &StoredApproval) {
+        let unreadable = || BadRequest("what was asked can no longer be read".to_owned());
+        let request = Request::from_body(&stored.body).ok_or_else(unreadable);
+        let started = request.map_err(ApprovalsError::from).and_then(|request| {
+            let members = [
+                ("approval_id", &*stored.id),
+                ("state", "resumed"),
+                ("agent", &*self.owner),
+                ("action", request.action()),
+            ];
+            self.log.record(&members)?;
+            self.start(stored, &request, true)
+        });
+        // For example, its recipients are no longer configured.
+        if let Err(error) = started {
+            self.end(
+                &stored.id,
+                Outcome::of(Status::Error, Some(with_causes(&error))),
+            );
+        }
     }
 
     /// Asks people, and returns the approval's id. If the agent has used its idempotency key for the same request before,
@@ -153,12 +273,15 @@ impl Approvals {
     /// # Errors
     /// [`ApprovalsError`]. Then nobody was asked.
     pub fn request(self: &Arc<Self>, request: &Request) -> Result<String, ApprovalsError> {
+        if *self.is_closing.borrow() {
+            return Err(ApprovalsError::Ending);
+        }
         self.channels_for(request)?;
         let now_ms = self.clock.now().unix_ms;
         let time = i64::try_from(request.timeout.as_millis()).unwrap_or(i64::MAX);
         let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
         let stored = StoredApproval {
-            id: format!("ap_{random}"),
+            id: format!("{}{random}", self.prefix),
             owner: self.owner.clone(),
             idempotency_key: request.idempotency_key.clone(),
             body: request.body(),
@@ -190,10 +313,21 @@ impl Approvals {
         ];
         if let Err(error) = self.log.record(&members) {
             let outcome = Outcome::of(Status::Error, Some(with_causes(&error)));
-            self.keep(&stored.id, &outcome);
+            if let Err(error) = self.keep(&stored.id, &outcome) {
+                tracing::error!("an approval cannot be kept: {}", with_causes(&error));
+            }
             return Err(error.into());
         }
-        self.start(&stored, request, false)?;
+        // Otherwise, the process that leads will see it.
+        if self.leads()
+            && let Err(error) = self.start(&stored, request, false)
+        {
+            self.end(
+                &stored.id,
+                Outcome::of(Status::Error, Some(with_causes(&error))),
+            );
+            return Err(error);
+        }
         Ok(stored.id)
     }
 
@@ -202,26 +336,68 @@ impl Approvals {
     /// # Errors
     /// [`ApprovalsError::Unknown`], and those of the store.
     pub async fn wait(&self, id: &str, longest: Duration) -> Result<Outcome, ApprovalsError> {
-        let known = held(&self.store).find(id, &self.owner)?;
-        let known = known.ok_or(ApprovalsError::Unknown)?;
-        if let Some(outcome) = &known.outcome {
-            let unreadable =
-                || Outcome::of(Status::Error, Some("it can no longer be read".to_owned()));
-            return Ok(serde_json::from_str(outcome).unwrap_or_else(|_| unreadable()));
+        let until = Instant::now() + longest;
+        let mut pending = self.pending.subscribe();
+        let mut is_closing = self.is_closing.subscribe();
+        loop {
+            if let Some(outcome) = self.ended(id)? {
+                return Ok(outcome);
+            }
+            let live = held(&self.live)
+                .get(id)
+                .map(|live| live.outcome.subscribe());
+            let is_over = async {
+                match live {
+                    // An error means that it has ended, too.
+                    Some(mut live) => {
+                        let _ = live
+                            .wait_for(|outcome| outcome.status != Status::Pending)
+                            .await;
+                        live.borrow().clone()
+                    }
+                    // Another process asks.
+                    None => {
+                        let _ = pending.changed().await;
+                        let _ = pending.wait_for(|pending| !pending.contains(id)).await;
+                        Outcome::of(Status::Pending, None)
+                    }
+                }
+            };
+            let ends = async {
+                // Whoever owns the approval asks the next process.
+                let _ = is_closing.wait_for(|is_closing| *is_closing).await;
+                if self.lead.is_none() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let outcome = tokio::select! {
+                outcome = timeout_at(until, is_over) => outcome.ok(),
+                () = ends => None,
+            };
+            match outcome {
+                Some(outcome) if outcome.status != Status::Pending => return Ok(outcome),
+                Some(_) => {}
+                None => {
+                    let pending = Outcome::of(Status::Pending, None);
+                    return Ok(self.ended(id)?.unwrap_or(pending));
+                }
+            }
         }
-        let live = held(&self.live)
-            .get(id)
-            .map(|live| live.outcome.subscribe());
-        let Some(mut live) = live else {
-            return Ok(Outcome::of(Status::Pending, None));
-        };
-        // If time is over, or the sender is gone, the last value holds.
-        let _ = timeout(
-            longest,
-            live.wait_for(|outcome| outcome.status != Status::Pending),
-        )
-        .await;
-        Ok(live.borrow().clone())
+    }
+
+    /// Returns an approval of this agent.
+    pub(super) fn find(&self, id: &str) -> Result<StoredApproval, ApprovalsError> {
+        let known = held(&self.store).find(id, &self.owner)?;
+        known.ok_or(ApprovalsError::Unknown)
+    }
+
+    /// Returns how an approval of this agent ended; `None` if it is pending.
+    fn ended(&self, id: &str) -> Result<Option<Outcome>, ApprovalsError> {
+        let known = self.find(id)?;
+        let unreadable = || Outcome::of(Status::Error, Some("it can no longer be read".to_owned()));
+        Ok(known
+            .outcome
+            .map(|outcome| serde_json::from_str(&outcome).unwrap_or_else(|_| unreadable())))
     }
 
     /// Returns what the agent gets of an approval that stands so.
@@ -233,8 +409,7 @@ impl Approvals {
         id: &str,
         outcome: &Outcome,
     ) -> Result<serde_json::Value, ApprovalsError> {
-        let known = held(&self.store).find(id, &self.owner)?;
-        let known = known.ok_or(ApprovalsError::Unknown)?;
+        let known = self.find(id)?;
         let digest = Request::from_body(&known.body).map(|request| request.digest());
         let secret = self.decision_secret.as_ref();
         Ok(outcome.to_json(id, &digest.unwrap_or_default(), secret))
@@ -245,12 +420,45 @@ impl Approvals {
     /// # Errors
     /// [`ApprovalsError::Unknown`], and those of the store.
     pub async fn cancel(&self, id: &str) -> Result<Outcome, ApprovalsError> {
-        let known = held(&self.store).find(id, &self.owner)?;
-        known.ok_or(ApprovalsError::Unknown)?;
+        if let Some(outcome) = self.ended(id)? {
+            return Ok(outcome);
+        }
+        self.withdraw(id);
+        self.wait(id, CANCEL_TIME).await
+    }
+
+    /// Starts to withdraw an approval of this agent that is pending.
+    pub(super) fn withdraw(&self, id: &str) {
         if let Some(live) = held(&self.live).get(id) {
             live.cancel.send_replace(true);
+            return;
         }
-        self.wait(id, CANCEL_TIME).await
+        // The process that asks will see it.
+        self.end(id, Outcome::of(Status::Cancelled, None));
+    }
+
+    /// Ends: asks nobody any more. Withdraws the approvals that belong to this process, because nobody can ask about them
+    /// after it; those of an agent stay.
+    pub async fn close(&self) {
+        self.is_closing.send_replace(true);
+        if self.lead.is_some() {
+            return;
+        }
+        let mut left = Vec::new();
+        for live in held(&self.live).values() {
+            live.cancel.send_replace(true);
+            left.push(live.outcome.subscribe());
+        }
+        let all = async {
+            for mut live in left {
+                // An error means that it has ended, too.
+                let _ = live
+                    .wait_for(|outcome| outcome.status != Status::Pending)
+                    .await;
+            }
+        };
+        // What takes longer is withdrawn by the next process that opens the inbox, without a record.
+        let _ = timeout(CANCEL_TIME, all).await;
     }
 
     /// Returns the engines for a request.
@@ -309,7 +517,10 @@ impl Approvals {
         let key = Sha256::new()
             .chain_update(b"approval\0")
             .chain_update(&stored.id);
-        let key = self.is_lasting.then(|| ResumeKey(key.finalize().into()));
+        let key = self
+            .lead
+            .is_some()
+            .then(|| ResumeKey(key.finalize().into()));
         let seed = random_seed().map_err(|_| ApprovalsError::Random)?;
         let question = Question::new(shown, settings, key, seed, now);
         let (outcome, _) = watch::channel(Outcome::of(Status::Pending, None));
@@ -328,8 +539,8 @@ impl Approvals {
         Ok(())
     }
 
-    /// Keeps how an approval ended, records it, and tells whoever waits: in this order.
-    fn end(&self, id: &str, mut outcome: Outcome) {
+    /// Records how an approval ended, keeps it, and tells whoever waits: in this order. Returns false if it cannot be kept.
+    fn end(&self, id: &str, mut outcome: Outcome) -> bool {
         if self.decision_secret.is_some() && outcome.is_decided() {
             match random_hex(16) {
                 Ok(nonce) => outcome.nonce = Some(nonce),
@@ -339,6 +550,29 @@ impl Approvals {
                 }
             }
         }
+        let (outcome, is_kept) = match self.ended(id) {
+            // Another process was first.
+            Ok(Some(first)) => (first, true),
+            Ok(None) | Err(_) => self.record_and_keep(id, outcome),
+        };
+        let mut live = held(&self.live);
+        match is_kept {
+            true => {
+                if let Some(live) = live.remove(id) {
+                    live.outcome.send_replace(outcome);
+                }
+            }
+            // Then only this process knows.
+            false => {
+                if let Some(live) = live.get(id) {
+                    live.outcome.send_replace(outcome);
+                }
+            }
+        }
+        is_kept
+    }
+
+    fn record_and_keep(&self, id: &str, outcome: Outcome) -> (Outcome, bool) {
         let outcome = match self.record(id, &outcome) {
             Ok(()) => outcome,
             // INVARIANT: a decision that is not in the log counts for nothing.
@@ -347,9 +581,22 @@ impl Approvals {
                 Outcome::of(Status::Error, Some(with_causes(&error)))
             }
         };
-        self.keep(id, &outcome);
-        if let Some(live) = held(&self.live).remove(id) {
-            live.outcome.send_replace(outcome);
+        match self.keep(id, &outcome) {
+            Ok(true) => (outcome, true),
+            Ok(false) => match self.ended(id) {
+                // Another process was first, since we looked. The last record says what counts.
+                Ok(Some(first)) => {
+                    if let Err(error) = self.record(id, &first) {
+                        tracing::error!("{}", with_causes(&error));
+                    }
+                    (first, true)
+                }
+                Ok(None) | Err(_) => (outcome, false),
+            },
+            Err(error) => {
+                tracing::error!("an approval cannot be kept: {}", with_causes(&error));
+                (outcome, false)
+            }
         }
     }
 
@@ -370,11 +617,21 @@ impl Approvals {
         self.log.record(&members)
     }
 
-    fn keep(&self, id: &str, outcome: &Outcome) {
-        let text = serde_json::to_string(outcome).unwrap_or_default();
-        if let Err(error) = held(&self.store).end(id, &text) {
-            tracing::error!("an approval cannot be kept: {}", with_causes(&error));
+    fn record_disregarded(&self, id: &str, why: &str) {
+        let members = [
+            ("approval_id", id),
+            ("state", "disregarded"),
+            ("agent", &*self.owner),
+            ("reason", why),
+        ];
+        if let Err(error) = self.log.record(&members) {
+            tracing::error!("{}", with_causes(&error));
         }
+    }
+
+    fn keep(&self, id: &str, outcome: &Outcome) -> Result<bool, StoreError> {
+        let text = serde_json::to_string(outcome).unwrap_or_default();
+        held(&self.store).end(id, &text)
     }
 }
 
@@ -390,6 +647,8 @@ impl Drop for Approvals {
 
 /// How long withdrawing may take.
 const CANCEL_TIME: Duration = Duration::from_secs(5);
+/// How often a process looks at what others of the same agent have done.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Drives one question until it ends.
 struct Driver {
@@ -447,7 +706,8 @@ impl Driver {
                     let now = self.now();
                     let outputs = self.question.cancel(now);
                     self.carry_out(outputs);
-                    return self.approvals.end(&self.id, Outcome::of(Status::Cancelled, None));
+                    self.approvals.end(&self.id, Outcome::of(Status::Cancelled, None));
+                    return;
                 }
                 () = tick => {
                     let now = self.now();
@@ -490,16 +750,28 @@ impl Driver {
                 }
                 QuestionOutput::Disregarded(why) => {
                     tracing::warn!("a verdict about approval {} does not count: {why}", self.id);
+                    self.approvals.record_disregarded(&self.id, why);
                 }
                 QuestionOutput::Ended(end) => {
-                    self.approvals.end(&self.id, end.into());
                     is_over = true;
-                    outputs.extend(self.question.settle());
+                    // If it is not kept, a later process finds the verdict.
+                    if self.approvals.end(&self.id, end.into()) {
+                        outputs.extend(self.question.settle());
+                    }
                 }
             }
         }
         is_over
     }
+}
+
+/// Returns the owner of what is asked with a token. Without the folder's secret, nobody can guess the token from it.
+fn owner_of_token(secret: &[u8; 32], token: &Secret) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, token.expose().as_bytes());
+    let digits = tag.as_ref().iter().take(16);
+    let digits = digits.map(|byte| format!("{byte:02x}"));
+    format!("token:{}", digits.collect::<String>())
 }
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,5 @@
 //! The client that waits for a tool call: hears that the call goes on, and may cancel it.
 
-use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// The client behind one call.
 #[derive(Debug)]
-pub(super) struct Caller(Option<RequestContext<RoleServer>>);
+pub(super) struct Caller(RequestContext<RoleServer>);
 
 impl Caller {
     pub(super) fn of(context: RequestContext<RoleServer>) -> Caller {
-        Caller(Some(context))
+        Caller(context)
     }
 
     /// Does `work`, and meanwhile tells the client that a person is being asked. Returns `None` if the client cancels the
@@ -37,23 +36,14 @@ impl Caller {
         tokio::select! {
             biased;
             done = &mut work => Some(done),
-            () = self.cancelled() => None,
+            () = self.0.ct.cancelled() => None,
             // Never ends. Beside the work, so that a client that does not read holds nothing up.
             () = &mut telling => None,
         }
     }
 
-    async fn cancelled(&self) {
-        match &self.0 {
-            Some(context) => context.ct.cancelled().await,
-            None => pending().await,
-        }
-    }
-
     async fn tell(&self, elapsed: Duration) {
-        let Some(context) = &self.0 else {
-            return;
-        };
+        let context = &self.0;
         // Without a token, the client does not want to hear of it.
         let Some(token) = context.meta.get_progress_token() else {
             return;

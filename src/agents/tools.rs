@@ -18,6 +18,7 @@ use super::approvals::{Approvals, ApprovalsError};
 use super::caller::Caller;
 use super::compat::{LoopPause, Sesame};
 use super::request::{BadRequest, Request, TIMEOUT, WAIT, seconds};
+use super::untold::Untold;
 use crate::sys::with_causes;
 
 /// The server. Clones serve the same approvals.
@@ -63,11 +64,10 @@ impl Tools {
         &self,
         name: &str,
         arguments: Map<String, Value>,
-        caller: &Caller,
     ) -> Result<Value, ApprovalsError> {
         match &self.0 {
             Set::Native(native) => native.call(name, arguments).await,
-            Set::Sesame(sesame) => sesame.call(&arguments, caller).await,
+            Set::Sesame(sesame) => sesame.call(&arguments).await,
             Set::LoopPause(looppause) => looppause.call(name, &arguments).await,
         }
     }
@@ -87,7 +87,11 @@ impl Native {
             "request_approval" => {
                 let wait = wait(&mut arguments, WAIT.0)?;
                 let request = Request::read(&arguments)?;
-                (self.0.request(&request)?, wait)
+                let id = self.0.request(&request)?;
+                let untold = Untold::of(&self.0, &id, &request);
+                let outcome = self.0.wait(&id, wait).await?;
+                untold.told();
+                return self.0.as_json(&id, &outcome);
             }
             _ => {
                 let wait = match name {
@@ -161,8 +165,12 @@ impl ServerHandler for Tools {
             return Err(ErrorData::invalid_params(why, None));
         }
         let arguments = request.arguments.unwrap_or_default();
-        let caller = Caller::of(context);
-        let result = match self.call(&request.name, arguments, &caller).await {
+        let called = self.call(&request.name, arguments);
+        let Some(called) = Caller::of(context).during(called).await else {
+            // Nobody reads this answer.
+            return Err(ErrorData::internal_error("the call was cancelled", None));
+        };
+        let result = match called {
             Ok(value) => CallToolResult::structured(value),
             // A result, so that the model can read it and do better.
             Err(error) => CallToolResult::error(vec![ContentBlock::text(with_causes(&error))]),

@@ -14,7 +14,7 @@ use super::approvals::escape_json;
 use super::exit_code;
 use super::options::AllSettings;
 use crate::agents::{Approvals, ApprovalsError, BadRequest, Outcome, Owner, Request, Status};
-use crate::app::agent_handle;
+use crate::app::{WrongKey, agent_handle};
 use crate::config::{ConfigError, Environment, Flags, ServerChoice, escaped, load};
 use crate::relay::OutOfBandEngines;
 use crate::sys::Stderr;
@@ -67,6 +67,8 @@ pub(super) enum AskError {
     Config(Box<ConfigError>),
     #[error(transparent)]
     Approvals(#[from] ApprovalsError),
+    #[error(transparent)]
+    Key(#[from] WrongKey),
     #[error("the system refused something that every program needs")]
     System(#[source] io::Error),
     #[error("cannot write to stdout")]
@@ -79,7 +81,7 @@ impl AskError {
         match self {
             AskError::Approvals(ApprovalsError::Bad(_)) => exit_code::USAGE,
             AskError::Approvals(ApprovalsError::Log(_)) => exit_code::AUDIT_LOG,
-            AskError::Config(_) | AskError::Approvals(_) => exit_code::CONFIG,
+            AskError::Config(_) | AskError::Key(_) | AskError::Approvals(_) => exit_code::CONFIG,
             AskError::System(_) | AskError::Stdout(_) => exit_code::INTERNAL,
         }
     }
@@ -100,7 +102,7 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
 
 /// How the command ended.
 enum Ended {
-    Outcome(String, Outcome),
+    Outcome(Outcome, Value),
     Signal(SignalKind),
 }
 
@@ -119,11 +121,11 @@ pub(super) fn run(
         },
         layer: *command.settings.0,
     };
-    let config = load(flags, environment).map_err(|error| AskError::Config(Box::new(error)))?;
+    let mut config = load(flags, environment).map_err(|error| AskError::Config(Box::new(error)))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let engines = Arc::new(agent_handle(&config, stderr));
+    let engines = Arc::new(agent_handle(&mut config, stderr)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -136,20 +138,24 @@ pub(super) fn run(
         let approvals = Approvals::open(&config, port, &Owner::Process)?;
         let id = approvals.request(&request)?;
         let signal = tokio::select! {
-            outcome = approvals.wait(&id, longest) => return Ok(Ended::Outcome(id.clone(), outcome?)),
+            outcome = approvals.wait(&id, longest) => {
+                let outcome = outcome?;
+                let json = approvals.as_json(&id, &outcome)?;
+                return Ok(Ended::Outcome(outcome, json));
+            }
             _ = interrupt.recv() => SignalKind::interrupt(),
             _ = terminate.recv() => SignalKind::terminate(),
         };
         // Nobody waits for the answer any more, so nobody should be asked.
-        approvals.cancel(&id).await?;
+        approvals.close().await;
         Ok::<_, AskError>(Ended::Signal(signal))
     });
     runtime.shutdown_background();
     engines.finish(FINISH);
     match ended? {
         Ended::Signal(kind) => Ok(exit_code::for_signal(kind.as_raw_value())),
-        Ended::Outcome(id, outcome) => {
-            print(&id, &outcome, command.json).map_err(AskError::Stdout)?;
+        Ended::Outcome(outcome, json) => {
+            print(&outcome, command.json.then_some(&json)).map_err(AskError::Stdout)?;
             Ok(match outcome.status {
                 Status::Approved => exit_code::OK,
                 Status::Denied => exit_code::REFUSED,
@@ -184,13 +190,13 @@ fn request(command: &AskCommand) -> Result<Request, BadRequest> {
 }
 
 /// Prints who decided what. What people and services wrote is escaped.
-fn print(id: &str, outcome: &Outcome, as_json: bool) -> io::Result<()> {
-    let text = match as_json {
-        true => {
-            let text = serde_json::to_string_pretty(&outcome.to_json(id));
+fn print(outcome: &Outcome, json: Option<&Value>) -> io::Result<()> {
+    let text = match json {
+        Some(json) => {
+            let text = serde_json::to_string_pretty(json);
             escape_json(&text.map_err(io::Error::other)?)
         }
-        false => in_words(outcome),
+        None => in_words(outcome),
     };
     writeln!(io::stdout(), "{}", text.trim_end())
 }

@@ -9,19 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rmcp::ServiceExt as _;
-use rmcp::transport::stdio;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::compat::Served;
 use super::exit_code;
 use super::options::AllSettings;
-use crate::agents::{Approvals, ApprovalsError, Owner};
-use crate::app::agent_handle;
+use crate::agents::{Approvals, ApprovalsError, Owner, ServeError};
+use crate::app::{AppError, WrongKey, agent_handle, serve_agents};
 use crate::config::{ApproverName, ConfigError, Environment, Flags, ServerChoice, load};
-use crate::relay::OutOfBandEngines;
+use crate::relay::{Ended, OutOfBandEngines};
 use crate::sys::Stderr;
-use crate::sys::with_causes;
 
 /// `approval-proxy mcp`.
 #[derive(Debug, Clone, Args)]
@@ -58,8 +54,12 @@ pub(super) enum McpError {
     Approvals(#[from] ApprovalsError),
     #[error("{0}")]
     Compat(String),
-    #[error("the MCP client cannot be served: {0}")]
-    Client(String),
+    #[error(transparent)]
+    Key(#[from] WrongKey),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Client(#[from] ServeError),
     #[error("the system refused something that every program needs")]
     System(#[source] io::Error),
 }
@@ -68,10 +68,13 @@ impl McpError {
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
-            McpError::Config(_) | McpError::Compat(_) => exit_code::CONFIG,
+            McpError::Config(_)
+            | McpError::Compat(_)
+            | McpError::Key(_)
+            | McpError::App(AppError::Listen(_)) => exit_code::CONFIG,
             McpError::Approvals(ApprovalsError::Log(_)) => exit_code::AUDIT_LOG,
             McpError::Approvals(_) => exit_code::CONFIG,
-            McpError::Client(_) | McpError::System(_) => exit_code::INTERNAL,
+            McpError::App(_) | McpError::Client(_) | McpError::System(_) => exit_code::INTERNAL,
         }
     }
 }
@@ -97,45 +100,46 @@ pub(super) fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let owner = match (command.agent, command.compat) {
-        (Some(_), Some(Compat::Looppause)) => {
-            let why = "--agent has no effect with --compat looppause: whoever knows a `pause_id` may ask about it";
-            return Err(McpError::Compat(why.to_owned()));
-        }
-        (None, Some(Compat::Looppause)) => Owner::Holder,
-        (Some(name), _) => Owner::Agent(name.into_string()),
-        (None, _) => Owner::Process,
-    };
+    if command.agent.is_some() && command.compat == Some(Compat::Looppause) {
+        let why = "--agent has no effect with --compat looppause: whoever knows a `pause_id` may ask about it";
+        return Err(McpError::Compat(why.to_owned()));
+    }
     let served = Served::new(command.compat, &mut config, environment, stderr)?;
-    let engines = Arc::new(agent_handle(&config, stderr));
+    let http = config.http.take();
+    let token = http.as_ref().and_then(|http| http.token.clone());
+    let name = command.agent.map(ApproverName::into_string);
+    let owner = match (command.compat, token, name) {
+        (Some(Compat::Looppause), _, _) => Owner::Holder,
+        (_, Some(token), name) => Owner::Token { token, name },
+        (_, None, Some(name)) => Owner::Agent(name),
+        (_, None, None) => Owner::Process,
+    };
+    let engines = Arc::new(agent_handle(&mut config, stderr)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(McpError::System)?;
+    let port = Arc::clone(&engines) as Arc<dyn OutOfBandEngines>;
+    let (tools, approvals) = served.tools(|| Approvals::open(&config, port, &owner))?;
     let served = runtime.block_on(async {
-        let tools = served.tools(|| {
-            let port = Arc::clone(&engines) as Arc<dyn OutOfBandEngines>;
-            let approvals = Approvals::open(&config, port, &owner)?;
+        if let Some(approvals) = &approvals {
             approvals.resume()?;
-            Ok(approvals)
-        })?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(McpError::System)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(McpError::System)?;
-        let serving = async {
-            let client = |error: &dyn std::error::Error| McpError::Client(with_causes(error));
-            let service = tools.serve(stdio()).await;
-            let service = service.map_err(|error| client(&error))?;
-            service.waiting().await.map_err(|error| client(&error))?;
-            Ok(exit_code::OK)
-        };
-        let ended = |kind: SignalKind| Ok(exit_code::for_signal(kind.as_raw_value()));
-        tokio::select! {
-            served = serving => served,
-            _ = terminate.recv() => ended(SignalKind::terminate()),
-            _ = interrupt.recv() => ended(SignalKind::interrupt()),
+        }
+        let served = serve_agents(tools, approvals.clone(), http, stderr).await;
+        // Also if it could not listen.
+        if let Some(approvals) = &approvals {
+            approvals.close().await;
+        }
+        match served?? {
+            Ended::Signal(number) => Ok(exit_code::for_signal(number)),
+            Ended::ClientClosed | Ended::UpstreamNeverSpoke(_) | Ended::UpstreamDied(_) => {
+                Ok(exit_code::OK)
+            }
         }
     });
     runtime.shutdown_background();
     engines.finish(FINISH);
+    // Only now may another process of the agent ask on: the engines have left its questions.
+    drop(approvals);
     served
 }

@@ -13,6 +13,9 @@
     reason = "tests fail by panicking and use the clock for deadlines"
 )]
 
+mod agents;
+mod agents_http;
+mod agents_restarts;
 mod asking;
 mod audit_log;
 mod by_hand;

@@ -7,26 +7,25 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ring::hmac;
 use rmcp::model::Tool;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::agents::addressed::Addressed;
 use crate::agents::approvals::{Approvals, ApprovalsError};
 use crate::agents::outcome::{Outcome, Status, moment};
 use crate::agents::request::{BadRequest, Request};
+use crate::agents::signature::{SIGNATURE, digest, sign};
 use crate::agents::tools::tool;
 use crate::approval::display::in_backticks;
 use crate::engines::inbox::store::StoredApproval;
-use crate::mcp::json as mcp_json;
+use crate::sys::secret::Secret;
 
 /// The tools.
 pub struct LoopPause {
     approvals: Arc<Approvals>,
     recipients: Vec<Addressed>,
     /// Signs decisions.
-    key: Option<hmac::Key>,
+    secret: Option<Secret>,
 }
 
 /// How long people have by default and at most, in hours.
@@ -53,12 +52,12 @@ impl LoopPause {
     pub fn new(
         approvals: Arc<Approvals>,
         recipients: Vec<Addressed>,
-        secret: Option<&str>,
+        secret: Option<Secret>,
     ) -> LoopPause {
         LoopPause {
             approvals,
             recipients,
-            key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
+            secret,
         }
     }
 
@@ -212,85 +211,89 @@ impl LoopPause {
         let channel = outcome.engine.as_deref().unwrap_or_default();
         let mut addressed = self.recipients.iter();
         let addressed = addressed.find(|known| known.engine.name() == channel);
-        let nonce = Sha256::new()
-            .chain_update(b"nonce\0")
-            .chain_update(&known.id);
-        let nonce: [u8; 32] = nonce.finalize().into();
-        let mut response = json!({
-            "decision": match outcome.status {
-                Status::Approved => "approved",
-                _ => "rejected",
-            },
-            "comment": outcome.reason.as_deref().unwrap_or_default(),
-            "fields": outcome.fields,
-            "responder": outcome.approver.as_deref().unwrap_or("somebody without a name"),
-            "responded_at": outcome.decided_at,
-            "channel": addressed.map_or(channel, |known| known.kind),
-            "nonce": hex(nonce.get(..16).unwrap_or_default()),
-        });
-        let signature = self
-            .key
-            .as_ref()
-            .map(|key| sign(key, &top_sorted(&response)));
-        if let Some(response) = response.as_object_mut() {
-            response.insert("signature".to_owned(), signature.into());
+        let mut response = members([
+            (
+                "decision",
+                match outcome.status {
+                    Status::Approved => "approved",
+                    _ => "rejected",
+                }
+                .into(),
+            ),
+            (
+                "comment",
+                outcome.reason.as_deref().unwrap_or_default().into(),
+            ),
+            ("fields", outcome.fields.clone().into()),
+            (
+                "responder",
+                outcome
+                    .approver
+                    .as_deref()
+                    .unwrap_or("somebody without a name")
+                    .into(),
+            ),
+            ("responded_at", outcome.decided_at.clone().into()),
+            (
+                "channel",
+                addressed.map_or(channel, |known| known.kind).into(),
+            ),
+            (
+                "nonce",
+                outcome.nonce.clone().unwrap_or_else(|| nonce(known)).into(),
+            ),
+            (SIGNATURE, Value::Null),
+        ]);
+        if let Some(secret) = &self.secret {
+            sign(&mut response, secret);
         }
-        let mut responded = json!({
-            "status": "responded",
-            "pause_id": known.id,
-            "agent_id": AGENT,
-            "created_at": moment(known.asked_ms),
-            "expires_at": moment(known.expires_ms),
-            "response": response,
-        });
-        let bound = self
-            .key
-            .as_ref()
-            .map(|key| sign(key, &bound(known, &responded)));
-        if let (Some(bound), Some(responded)) = (bound, responded.as_object_mut()) {
-            responded.insert("request_signature".to_owned(), bound.into());
+        let mut responded = members([
+            ("status", "responded".into()),
+            ("pause_id", known.id.clone().into()),
+            ("agent_id", AGENT.into()),
+            ("created_at", moment(known.asked_ms).into()),
+            ("expires_at", moment(known.expires_ms).into()),
+            ("response", response.into()),
+        ]);
+        if let Some(secret) = &self.secret {
+            let bound = bound(known, &responded, secret);
+            responded.insert("request_signature".to_owned(), bound);
         }
-        responded
+        responded.into()
     }
 }
 
-/// Returns what the signature of a `response` covers: compact JSON, its top-level members sorted.
-fn top_sorted(response: &Value) -> String {
-    let mut members: Vec<_> = response.as_object().into_iter().flatten().collect();
-    members.sort_by_key(|(name, _)| name.as_str());
-    let members = members
-        .into_iter()
-        .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    let members = members.into_iter();
+    members
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
-/// Returns what our own signature covers: everything that the agent gets, and what people were shown. Members are sorted
-/// at every level, so that a decision cannot be moved to another action.
-fn bound(known: &StoredApproval, responded: &Value) -> String {
+/// Returns what tells a decision from all others. The same each time that the agent looks.
+fn nonce(known: &StoredApproval) -> String {
+    let text = format!("nonce of {}", known.id);
+    digest(&text.into())
+        .chars()
+        .skip("sha256:".len())
+        .take(32)
+        .collect()
+}
+
+/// Returns our own signature of a decision. It covers everything that the agent gets, and what people were shown, so that
+/// the decision cannot be moved to another action. Members are sorted at every level.
+fn bound(known: &StoredApproval, responded: &Map<String, Value>, secret: &Secret) -> Value {
     let body: Value = serde_json::from_str(&known.body).unwrap_or_default();
-    let shown = |member: &str| body.pointer(&format!("/shown/{member}")).cloned();
     let mut whole = responded.clone();
-    if let Some(whole) = whole.as_object_mut() {
-        let action = shown("action").unwrap_or_default();
-        whole.insert("action_description".to_owned(), action);
-        let details = shown("details").unwrap_or_default();
-        whole.insert("action_details".to_owned(), details);
+    for (member, shown) in [
+        ("action_description", "/shown/action"),
+        ("action_details", "/shown/details"),
+    ] {
+        let shown = body.pointer(shown).cloned().unwrap_or_default();
+        whole.insert(member.to_owned(), shown);
     }
-    let text = whole.to_string();
-    let mut canonical = String::with_capacity(text.len());
-    // Cannot fail: it is JSON of ours.
-    if let Ok(value) = mcp_json::Value::parse(&text) {
-        value.write_canonical(&mut canonical);
-    }
-    canonical
-}
-
-fn sign(key: &hmac::Key, text: &str) -> String {
-    format!("sha256={}", hex(hmac::sign(key, text.as_bytes()).as_ref()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    sign(&mut whole, secret);
+    whole.remove(SIGNATURE).unwrap_or_default()
 }
 
 fn bad(argument: &str, expected: &str) -> BadRequest {

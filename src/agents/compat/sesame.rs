@@ -9,10 +9,10 @@ use rmcp::model::Tool;
 use serde_json::{Map, Value, json};
 
 use crate::agents::approvals::{Approvals, ApprovalsError};
-use crate::agents::caller::Caller;
 use crate::agents::outcome::Status;
 use crate::agents::request::{BadRequest, Request, TIMEOUT, seconds};
 use crate::agents::tools::tool;
+use crate::agents::untold::Untold;
 use crate::engines::broker_client::{BrokerClient, BrokerStatus};
 use crate::gate::Failure;
 use crate::sys::with_causes;
@@ -79,15 +79,11 @@ impl Sesame {
     pub(in crate::agents) async fn call(
         &self,
         arguments: &Map<String, Value>,
-        caller: &Caller,
     ) -> Result<Value, ApprovalsError> {
         let call = Call::read(arguments)?;
         match &self.0 {
-            Asks::Engines(approvals) => ask(approvals, &call, caller).await,
-            Asks::Broker(broker) => Ok(caller
-                .during(ask_broker(broker, &call))
-                .await
-                .unwrap_or_else(|| result("", "error"))),
+            Asks::Engines(approvals) => ask(approvals, &call).await,
+            Asks::Broker(broker) => Ok(ask_broker(broker, &call).await),
         }
     }
 }
@@ -126,21 +122,16 @@ impl Call {
     }
 }
 
-async fn ask(
-    approvals: &Arc<Approvals>,
-    call: &Call,
-    caller: &Caller,
-) -> Result<Value, ApprovalsError> {
+async fn ask(approvals: &Arc<Approvals>, call: &Call) -> Result<Value, ApprovalsError> {
     let id = match approvals.request(&call.request) {
         Ok(id) => id,
         Err(error @ ApprovalsError::Bad(_)) => return Err(error),
         Err(error) => return Ok(failed(&with_causes(&error))),
     };
-    let outcome = match caller.during(approvals.wait(&id, call.time)).await {
-        Some(outcome) => outcome,
-        // Nobody hears of the decision any more.
-        None => approvals.cancel(&id).await,
-    };
+    // If the client cancels the call, nobody hears of the decision any more.
+    let untold = Untold::of(approvals, &id, &call.request);
+    let outcome = approvals.wait(&id, call.time).await;
+    untold.told();
     let status = match outcome {
         Ok(outcome) => match outcome.status {
             Status::Approved => "approved",

@@ -47,20 +47,22 @@ impl Served {
         }
     }
 
-    /// Creates the tools. `approvals` opens the approvals, unless a broker asks.
+    /// Creates the tools, and the approvals that they ask for with `open`, unless a broker asks.
     pub(super) fn tools(
         self,
-        approvals: impl FnOnce() -> Result<Arc<Approvals>, ApprovalsError>,
-    ) -> Result<Tools, ApprovalsError> {
-        Ok(match self {
-            Served::Native => Tools::new(approvals()?),
-            Served::Sesame => Tools::sesame(Sesame::new(approvals()?)),
+        open: impl FnOnce() -> Result<Arc<Approvals>, ApprovalsError>,
+    ) -> Result<(Tools, Option<Arc<Approvals>>), ApprovalsError> {
+        let mut approvals = None;
+        let open = || open().map(|opened| Arc::clone(approvals.insert(opened)));
+        let tools = match self {
             Served::Broker(broker) => Tools::sesame(Sesame::of_broker(broker)),
+            Served::Native => Tools::new(open()?),
+            Served::Sesame => Tools::sesame(Sesame::new(open()?)),
             Served::LoopPause { recipients, secret } => {
-                let secret = secret.as_ref().map(Secret::expose);
-                Tools::looppause(LoopPause::new(approvals()?, recipients, secret))
+                Tools::looppause(LoopPause::new(open()?, recipients, secret))
             }
-        })
+        };
+        Ok((tools, approvals))
     }
 }
 

@@ -186,6 +186,10 @@ impl Question {
                     self.ask.wait_again(WAITER, until, &self.settings);
                     Vec::new()
                 }
+                // Nobody decided in time, and nobody is disturbed now.
+                None if self.settings.timeout == Some(Duration::ZERO) => {
+                    vec![QuestionOutput::Ended(QuestionEnd::Expired)]
+                }
                 // Nobody had asked yet, or the item was lost.
                 None => self.begin(now),
             },
@@ -346,6 +350,8 @@ impl Ask {
     /// Waits again for the answer to a question that an earlier process asked: its engines have it until `until`.
     fn wait_again(&mut self, waiter: HeldKey, until: Duration, settings: &Settings) {
         self.claim = super::Claim::Calls(vec![waiter]);
+        // A verdict that was given in time, while nobody waited, needs time to arrive.
+        let until = until.saturating_add(super::GRACE);
         self.deadline = Some(until);
         let asked = 0..settings.channels.len();
         self.asked = asked

@@ -2,6 +2,7 @@
 //!
 //! What is right is decided in the tests, not here.
 
+mod agent;
 mod home;
 mod http;
 mod http_upstream;
@@ -19,6 +20,7 @@ pub(crate) mod slack;
 pub(crate) mod smtp;
 pub(crate) mod telegram;
 
+pub(crate) use agent::{Agent, approval_records};
 pub(crate) use home::Home;
 pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,

@@ -183,7 +183,7 @@ impl ProxyTest {
 
     /// Starts the proxy with this command line and nothing else.
     pub(crate) fn start_with(self, arguments: &[&str]) -> Session {
-        let mut command = Command::new(proxy());
+        let mut command = self.program();
         command.args(arguments);
         self.spawn(command)
     }
@@ -200,6 +200,18 @@ impl ProxyTest {
         (self.dir, command)
     }
 
+    /// The proxy without arguments, or the shell that becomes it.
+    fn program(&self) -> Command {
+        match &self.shell {
+            None => Command::new(proxy()),
+            Some(script) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", script]).arg(proxy());
+                shell
+            }
+        }
+    }
+
     fn ready(&self) -> Command {
         let config = self.path("config.json");
         let text = self.config.clone().unwrap_or_else(|| {
@@ -207,14 +219,7 @@ impl ProxyTest {
                 .to_string()
         });
         std::fs::write(&config, text).unwrap();
-        let mut command = match &self.shell {
-            None => Command::new(proxy()),
-            Some(script) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", script]).arg(proxy());
-                shell
-            }
-        };
+        let mut command = self.program();
         if self.command.is_none() {
             command.arg("--upstream").arg(config);
         }

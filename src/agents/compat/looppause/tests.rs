@@ -12,38 +12,53 @@ fn known(details: Value) -> StoredApproval {
     }
 }
 
+fn secret() -> Secret {
+    Secret::new("key".to_owned())
+}
+
+// What the verifier of @looppause/mcp computes: JSON.stringify(Object.fromEntries(Object.entries(unsigned).sort())). It
+// keeps the order of nested members as they arrive, which is ours.
 #[test]
-fn the_published_signature_covers_sorted_top_level_members() {
-    let response = json!({"nonce": "n", "decision": "approved", "fields": {"z": 1, "a": "ü"}, "comment": "\"q\"\n"});
-    let text = top_sorted(&response);
-    let members: Vec<_> = ["comment", "decision", "fields", "nonce"]
-        .map(|name| text.find(&format!("\"{name}\":")).unwrap())
-        .into();
-    assert!(members.is_sorted(), "{text}");
-    assert!(
-        text.contains(r#""comment":"\"q\"\n""#) && text.contains("ü"),
-        "{text}"
-    );
-    // RFC 4231, test case 2.
-    let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
-    assert_eq!(
-        sign(&key, "what do ya want for nothing?"),
-        "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    );
+fn the_published_verifiers_text_is_what_is_signed() {
+    let mut response = json!({"nonce": "n", "decision": "approved", "fields": {"z": 1e21, "a": "ü"}, "comment": "\"q\"\n"});
+    let response = response.as_object_mut().unwrap();
+    sign(response, &secret());
+    let text =
+        r#"{"comment":"\"q\"\n","decision":"approved","fields":{"a":"ü","z":1e+21},"nonce":"n"}"#;
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"key");
+    let tag = ring::hmac::sign(&key, text.as_bytes());
+    let digits: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(response[SIGNATURE], format!("sha256={digits}"));
+    let sent = Value::from(response.clone()).to_string();
+    assert!(sent.find("\"a\"") < sent.find("\"z\""), "{sent}");
 }
 
 #[test]
-fn our_signature_binds_the_decision_to_the_action_and_its_details() {
-    let responded = json!({"pause_id": "pse_0123", "response": {"decision": "approved"}});
-    let text = bound(&known(json!({"to": "a", "iban": "1"})), &responded);
+fn our_signature_binds_the_decision_to_its_action_details_and_id() {
+    let responded = members([("pause_id", "pse_0123".into())]);
+    let first = bound(&known(json!({"to": "a"})), &responded, &secret());
     assert_eq!(
-        text,
-        r#"{"action_description":"Pay 40 €","action_details":{"iban":"1","to":"a"},"pause_id":"pse_0123","response":{"decision":"approved"}}"#
+        first,
+        bound(&known(json!({"to": "a"})), &responded, &secret())
     );
     assert_ne!(
-        text,
-        bound(&known(json!({"to": "b", "iban": "1"})), &responded)
+        first,
+        bound(&known(json!({"to": "b"})), &responded, &secret())
     );
+    let other = members([("pause_id", "pse_0124".into())]);
+    assert_ne!(first, bound(&known(json!({"to": "a"})), &other, &secret()));
+    let mut other = known(json!({"to": "a"}));
+    other.body = other.body.replace("40", "41");
+    assert_ne!(first, bound(&other, &responded, &secret()));
+}
+
+#[test]
+fn a_nonce_stays_and_belongs_to_one_approval() {
+    let (one, mut other) = (known(json!({})), known(json!({})));
+    other.id.push('4');
+    assert_eq!(nonce(&one), nonce(&one));
+    assert_eq!(nonce(&one).len(), 32);
+    assert_ne!(nonce(&one), nonce(&other));
 }
 
 #[test]
