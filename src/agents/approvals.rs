@@ -21,7 +21,8 @@ use crate::config::Resolved;
 use crate::engines::inbox::store::{self, Added, StoreError, StoredApproval};
 use crate::evidence::redact::Redaction;
 use crate::gate::{
-    Engine, Failure, FromEngine, Now, Question, QuestionOutput, ResumeKey, Settings, ToEngine,
+    Engine, Failure, FromEngine, Now, OnFailure, Patience, Question, QuestionOutput, ResumeKey,
+    Settings, ToEngine,
 };
 use crate::relay::OutOfBandEngines;
 use crate::sys::clock::{Clock, random_hex, random_seed};
@@ -166,7 +167,8 @@ impl Approvals {
         }))
     }
 
-    /// Waits again for the approvals that an earlier process of this agent has left pending. Takes over what other processes
+    /// Waits again for the approvals that an earlier process of this agent has left pending. Call this before the first
+    /// request: only then does this process ask, if no other one of the agent does. Takes over what other processes
     /// of this agent leave from now on.
     ///
     /// # Errors
@@ -512,6 +514,12 @@ impl Approvals {
         let left = stored.expires_ms.saturating_sub(now.unix_ms);
         let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
         let mut settings = self.channels_for(request)?;
+        for channel in &mut settings.channels {
+            // The request's time is that of all engines together. One that the next replaces has its own.
+            if channel.on_timeout == OnFailure::Fallback && channel.patience == Patience::Default {
+                channel.patience = Patience::Own(settings.timeout);
+            }
+        }
         settings.timeout = Some(left);
         let shown = Arc::new(request.approval_request(&self.name)?);
         let key = Sha256::new()
@@ -540,16 +548,7 @@ impl Approvals {
     }
 
     /// Records how an approval ended, keeps it, and tells whoever waits: in this order. Returns false if it cannot be kept.
-    fn end(&self, id: &str, mut outcome: Outcome) -> bool {
-        if self.decision_secret.is_some() && outcome.is_decided() {
-            match random_hex(16) {
-                Ok(nonce) => outcome.nonce = Some(nonce),
-                // Without one, the decision could pass for another.
-                Err(_) => {
-                    outcome = Outcome::of(Status::Error, Some(ApprovalsError::Random.to_string()))
-                }
-            }
-        }
+    fn end(&self, id: &str, outcome: Outcome) -> bool {
         let (outcome, is_kept) = match self.ended(id) {
             // Another process was first.
             Ok(Some(first)) => (first, true),
@@ -572,7 +571,16 @@ impl Approvals {
         is_kept
     }
 
-    fn record_and_keep(&self, id: &str, outcome: Outcome) -> (Outcome, bool) {
+    fn record_and_keep(&self, id: &str, mut outcome: Outcome) -> (Outcome, bool) {
+        if self.decision_secret.is_some() && outcome.is_decided() {
+            match random_hex(16) {
+                Ok(nonce) => outcome.nonce = Some(nonce),
+                // Without one, the decision could pass for another.
+                Err(_) => {
+                    outcome = Outcome::of(Status::Error, Some(ApprovalsError::Random.to_string()))
+                }
+            }
+        }
         let outcome = match self.record(id, &outcome) {
             Ok(()) => outcome,
             // INVARIANT: a decision that is not in the log counts for nothing.
@@ -777,3 +785,6 @@ fn owner_of_token(secret: &[u8; 32], token: &Secret) -> String {
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,11 @@ impl Lead {
         Ok(self.is_ours())
     }
 }
+
+#[cfg(test)]
+impl Lead {
+    /// Leaves the lead to others, as the end of the process does.
+    pub(super) fn leave(&mut self) {
+        self.lease = None;
+    }
+}

@@ -146,7 +146,11 @@ fn run_reporting(
         let of_clients = |error: ClientFilesError| informed(error.code(), with_causes(&error));
         let of_engines = |error: EnginesError| informed(error.code(), with_causes(&error));
         let of_ask = |error: AskError| informed(error.code(), with_causes(&error));
-        let of_mcp = |error: McpError| informed(error.code(), with_causes(&error));
+        // An agent's client waits for an answer, as the proxy's does.
+        let of_mcp = |error: McpError| match matches!(error, McpError::Client(_)) {
+            true => informed(error.code(), with_causes(&error)),
+            false => failed(error.code(), with_causes(&error)),
+        };
         return match command {
             Command::Inbox(command) => inbox::run(command, environment, stderr).map_err(of_inbox),
             Command::Approvals(command) => approvals::run(command, environment).map_err(of_inbox),

@@ -11,11 +11,11 @@ use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::support::{Agent, ProxyTest, approval_records, eventually};
+use super::support::{Agent, ProxyTest, approval_records, eventually, state_folder};
 
 #[test]
 fn the_record_of_a_decision_is_written_before_the_agent_has_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let call = agent.begins("Pay 40 EUR");
     let item = agent.person().wait_for_item("request_approval");
@@ -40,7 +40,7 @@ fn the_record_of_a_decision_is_written_before_the_agent_has_it() {
 
 #[test]
 fn a_client_that_goes_withdraws_its_requests_at_once_and_with_a_record() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let id = agent.asks("Pay 40 EUR");
     let waiting = agent.begins("Pay 50 EUR");
@@ -59,7 +59,7 @@ fn a_client_that_goes_withdraws_its_requests_at_once_and_with_a_record() {
 #[test]
 fn a_signal_withdraws_them_too() {
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let mut agent = Agent::start(dir.path(), &[]);
         let id = agent.asks("Pay 40 EUR");
         agent.person().wait_for_items(1);
@@ -72,7 +72,7 @@ fn a_signal_withdraws_them_too() {
 
 #[test]
 fn a_named_agent_that_goes_leaves_its_requests_to_the_person() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &["--agent", "books"]);
     let id = agent.asks("Pay 40 EUR");
     let waiting = agent.session.call(
@@ -91,7 +91,7 @@ fn a_named_agent_that_goes_leaves_its_requests_to_the_person() {
 
 #[test]
 fn a_cancelled_call_withdraws_what_nobody_could_ask_about() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let call = agent.begins("Pay 40 EUR");
     agent.person().wait_for_items(1);
@@ -118,7 +118,7 @@ fn a_cancelled_call_withdraws_what_nobody_could_ask_about() {
 
 #[test]
 fn an_idempotency_key_asks_once_and_for_one_request_only() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &["--agent", "books"]);
     let request = |action: &str, wait: u64| {
         json!({"action": action, "idempotency_key": "k", "wait_seconds": wait,
@@ -146,7 +146,7 @@ fn an_idempotency_key_asks_once_and_for_one_request_only() {
 
 #[test]
 fn a_request_that_is_too_large_asks_nobody() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let details = json!({"text": "x".repeat(256 * 1024)});
     let error = agent.fails(
@@ -163,7 +163,7 @@ fn a_request_that_is_too_large_asks_nobody() {
 
 #[test]
 fn an_agent_cannot_approve_itself_with_its_tools() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut victim = Agent::start(dir.path(), &["--agent", "victim"]);
     let theirs = victim.asks("Pay 40 EUR");
     let mut agent = Agent::start(dir.path(), &["--agent", "mallory"]);
@@ -257,7 +257,7 @@ fn an_agent_cannot_approve_itself_with_its_tools() {
 /// requests".
 #[test]
 fn only_a_passphrase_withstands_an_agent_with_a_shell() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let id = agent.asks("Pay me");
     let item = agent.person().wait_for_item("request_approval");
@@ -267,7 +267,7 @@ fn only_a_passphrase_withstands_an_agent_with_a_shell() {
     assert_eq!(result["assurance"], "inbox-terminal");
     drop(agent);
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let passphrase = Secret::new("correct horse".to_owned());
     let person = super::support::Terminal::at(dir.path());
     set(&person.state_dir(), None, &passphrase).unwrap();
@@ -318,7 +318,7 @@ fn now_ms() -> i64 {
 
 #[test]
 fn a_verdict_below_the_required_assurance_does_not_count() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let test = ProxyTest::new().env("APPROVAL_REQUIRE_ASSURANCE", "inbox-passphrase");
     let mut agent = Agent::of(test, dir.path(), &[]);
     // Nobody can give one: no passphrase is set.
@@ -334,7 +334,7 @@ fn a_verdict_below_the_required_assurance_does_not_count() {
 
 #[test]
 fn without_its_records_nothing_is_asked_and_nothing_is_approved() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     std::fs::create_dir(dir.path().join("audit")).unwrap();
     private(dir.path());
     private(&dir.path().join("audit"));
@@ -349,7 +349,7 @@ fn without_its_records_nothing_is_asked_and_nothing_is_approved() {
         text.push_str(&filler(seq, &"z".repeat(900)));
         seq += 1;
     }
-    let room = 1024 * 1024 - 480 - text.len();
+    let room = 1024 * 1024 - 300 - text.len();
     let last = filler(seq, "");
     text.push_str(&filler(seq, &"z".repeat(room - last.len())));
     std::fs::write(&log, text).unwrap();
@@ -378,7 +378,7 @@ fn private(path: &std::path::Path) {
 
 #[test]
 fn without_its_store_nothing_is_asked() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let id = agent.asks("Pay 40 EUR");
     agent.person().wait_for_items(1);
@@ -394,7 +394,7 @@ fn without_its_store_nothing_is_asked() {
 /// A stateless client has no handshake: each of its requests says what it is.
 #[test]
 fn both_eras_have_the_same_tools() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let id = agent.session.request("tools/list", json!({}));
     let legacy = agent.session.response(id)["result"]["tools"].clone();
@@ -424,4 +424,19 @@ fn both_eras_have_the_same_tools() {
 fn names(tools: &Value) -> Vec<&str> {
     let tools = tools.as_array().unwrap().iter();
     tools.map(|tool| tool["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_start_that_fails_answers_the_client() {
+    let dir = state_folder();
+    let test = ProxyTest::new().env("APPROVAL_ENGINES", "carrier-pigeon");
+    let mut session = test.state(dir.path()).start_with(&["mcp"]);
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                       "clientInfo": {"name": "test", "version": "0"}});
+    let id = session.request("initialize", hello);
+    let answer = session.response(id);
+    let why = answer["error"]["message"].as_str().unwrap();
+    assert!(why.contains("carrier-pigeon"), "{why}");
+    session.close_stdin();
+    assert_eq!(session.exit().0, 3);
 }

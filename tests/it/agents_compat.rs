@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::support::slack::{ERIK, FakeSlack, Fault, OLGA, mrkdwn};
 use super::support::smtp::Smtp;
-use super::support::{Agent, OddServer, Terminal, eventually, response};
+use super::support::{Agent, OddServer, Terminal, eventually, response, state_folder};
 
 const SESAME: [&str; 2] = ["--compat", "sesame"];
 const LOOPPAUSE: [&str; 2] = ["--compat", "looppause"];
@@ -47,7 +47,7 @@ fn tools(agent: &mut Agent) -> Vec<(String, Vec<String>, Value)> {
 
 #[test]
 fn sesame_is_one_tool_that_waits_and_answers_in_exactly_its_shape() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = sesame(dir.path(), &[]);
     let arguments = ["action", "reason", "summary", "timeout_seconds"].map(str::to_owned);
     assert_eq!(
@@ -76,7 +76,7 @@ fn sesame_is_one_tool_that_waits_and_answers_in_exactly_its_shape() {
 
 #[test]
 fn sesame_says_timeout_while_the_request_still_waits() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = sesame(dir.path(), &[]);
     let arguments = json!({
         "name": "request_approval",
@@ -100,7 +100,7 @@ fn sesame_says_timeout_while_the_request_still_waits() {
 
 #[test]
 fn a_cancelled_call_of_sesame_withdraws_its_request() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = sesame(dir.path(), &[]);
     let call = begin(&mut agent, "x", 60);
     agent.person().wait_for_item("request_approval");
@@ -113,7 +113,7 @@ fn a_cancelled_call_of_sesame_withdraws_its_request() {
 
 #[test]
 fn sesame_names_the_argument_that_is_wrong_and_asks_nobody() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = sesame(dir.path(), &[]);
     let huge = "z".repeat(300_000);
     for (arguments, named) in [
@@ -143,7 +143,7 @@ fn sesame_names_the_argument_that_is_wrong_and_asks_nobody() {
 
 #[test]
 fn without_a_broker_the_key_is_not_used_and_reaches_no_program() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let seen = dir.path().join("env");
     let script = format!(
         r#"env > {}; echo '{{"action":"accept","content":{{"approved":true}}}}'"#,
@@ -218,7 +218,7 @@ fn a_broker_decides_in_place_of_our_engines() {
         ("APPROVED", "error", false),
         ("pending", "timeout", false),
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let (server, looked) = broker(said);
         let mut agent = of_broker(dir.path(), &server.url("/base/"), KEY);
         let arguments = json!({"action": "a", "summary": "s", "reason": "r", "timeout_seconds": 4});
@@ -259,7 +259,7 @@ fn a_broker_that_refuses_is_away_or_talks_nonsense_is_an_error_and_no_yes() {
     urls.push(("http://127.0.0.1:9".to_owned(), KEY));
     urls.push((redirecting.url(""), KEY));
     for (url, key) in &urls {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let mut agent = of_broker(dir.path(), url, key);
         let arguments = json!({"action": "a", "summary": "s", "timeout_seconds": 3});
         let result = agent.uses("request_approval", arguments);
@@ -295,7 +295,7 @@ fn a_broker_without_a_usable_key_or_url_fails_at_the_start() {
             "SESAME_BROKER_URL",
         ),
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let mut session = Agent::unmet(dir.path(), &json!({}), &env, &SESAME);
         assert_eq!(session.exit().0, 3);
         let said = session.stderr();
@@ -390,7 +390,7 @@ fn hmac(text: &str) -> String {
 
 #[test]
 fn looppause_is_two_tools_in_exactly_their_shapes() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut agent = looppause(dir.path(), &slack, json!({}));
     let named = |names: &[&str]| {
         names
@@ -517,7 +517,7 @@ fn looppause_is_two_tools_in_exactly_their_shapes() {
 
 #[test]
 fn an_agent_picks_no_recipient_that_the_configuration_does_not_hold() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut agent = looppause(dir.path(), &slack, json!({}));
     for recipients in [
         json!({}),
@@ -559,7 +559,7 @@ fn an_agent_picks_no_recipient_that_the_configuration_does_not_hold() {
 
 #[test]
 fn where_the_recipient_is_a_person_only_that_persons_click_counts() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut agent = looppause(dir.path(), &slack, json!({}));
     let id = asks(&mut agent, "mark-1", json!({"recipient_slack": OLGA}));
     let card = slack.card("mark-1");
@@ -577,7 +577,7 @@ fn where_the_recipient_is_a_person_only_that_persons_click_counts() {
 
 #[test]
 fn a_person_who_is_no_approver_of_the_engine_cannot_be_asked() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let stranger = super::support::slack::STRANGER;
     let more = json!({"allowedRecipients": [stranger]});
     let mut agent = looppause(dir.path(), &slack, more);
@@ -591,11 +591,7 @@ fn a_person_who_is_no_approver_of_the_engine_cannot_be_asked() {
 
 #[test]
 fn mail_is_the_fallback_of_slack() {
-    let (dir, slack, smtp) = (
-        tempfile::tempdir().unwrap(),
-        FakeSlack::start(),
-        Smtp::start(),
-    );
+    let (dir, slack, smtp) = (state_folder(), FakeSlack::start(), Smtp::start());
     let mail = json!({"type": "email", "smtp": smtp.url("smtp", "", ""), "from": "a@b.example", "to": "ops@company.example"});
     let more = json!({
         "engines": [slack.engine(&json!({})), mail],
@@ -620,7 +616,7 @@ fn mail_is_the_fallback_of_slack() {
 
 #[test]
 fn time_over_is_timed_out_and_the_message_no_longer_asks() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut agent = looppause(dir.path(), &slack, json!({}));
     let soon = json!({"recipient_slack": "#finance", "timeout_hours": 0.0003});
     let id = asks(&mut agent, "mark-1", soon);
@@ -630,7 +626,7 @@ fn time_over_is_timed_out_and_the_message_no_longer_asks() {
 
 #[test]
 fn a_pause_id_suffices_in_any_process_and_after_kill_9() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut first = looppause(dir.path(), &slack, json!({}));
     let waits = asks(&mut first, "mark-1", json!({"recipient_slack": "#finance"}));
     let decided = asks(&mut first, "mark-2", json!({"recipient_slack": "#finance"}));
@@ -657,7 +653,7 @@ fn a_pause_id_suffices_in_any_process_and_after_kill_9() {
 
 #[test]
 fn an_id_of_another_kind_is_unknown() {
-    let (dir, slack) = (tempfile::tempdir().unwrap(), FakeSlack::start());
+    let (dir, slack) = (state_folder(), FakeSlack::start());
     let mut agent = looppause(dir.path(), &slack, json!({}));
     let id = asks(&mut agent, "mark-1", json!({"recipient_slack": "#finance"}));
     let mut native = Agent::start(dir.path(), &[]);
@@ -680,7 +676,7 @@ fn an_id_of_another_kind_is_unknown() {
 
 #[test]
 fn a_name_has_no_effect_with_looppause() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let flags = ["--compat", "looppause", "--agent", "books"];
     let mut session = Agent::unmet(dir.path(), &json!({}), &[], &flags);
     assert_eq!(session.exit().0, 3);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::{
     Http, ProxyTest, Session, TOKEN, Terminal, approval_records, eventually, in_session,
-    initialize, stateless,
+    initialize, state_folder, stateless,
 };
 
 /// Starts the server for a user with this state folder.
@@ -61,7 +61,7 @@ fn status(http: &Http, session: &str, id: &str) -> Value {
 
 #[test]
 fn foreign_hosts_and_pages_and_wrong_tokens_ask_nobody() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let server = start(dir.path(), Some(TOKEN), &[]);
     let http = server.http();
     let good = http.clone().with_token();
@@ -87,7 +87,7 @@ fn foreign_hosts_and_pages_and_wrong_tokens_ask_nobody() {
 
 #[test]
 fn requests_belong_to_the_token_across_restarts() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let server = start(dir.path(), Some(TOKEN), &[]);
     let http = server.http().with_token();
     let id = asks(&http, &http.session());
@@ -119,7 +119,7 @@ fn requests_belong_to_the_token_across_restarts() {
 
 #[test]
 fn without_a_token_requests_belong_to_the_server_process_and_end_with_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut server = start(dir.path(), None, &[]);
     let http = server.http();
     let first = http.session();
@@ -146,7 +146,7 @@ fn without_a_token_requests_belong_to_the_server_process_and_end_with_it() {
 #[test]
 fn a_call_that_waits_is_answered_when_the_server_ends() {
     for (token, expected) in [(None, "cancelled"), (Some(TOKEN), "pending")] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let mut server = start(dir.path(), token, &[]);
         let http = match token {
             Some(_) => server.http().with_token(),
@@ -167,7 +167,7 @@ fn a_call_that_waits_is_answered_when_the_server_ends() {
 /// SPEC 2026-07-28: "Closing the SSE response stream MUST be treated by the server as cancellation of that request."
 #[test]
 fn a_stateless_client_that_closes_its_stream_withdraws_its_request() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let server = start(dir.path(), Some(TOKEN), &[]);
     let http = server.http().with_token();
     let meta = json!({
@@ -199,7 +199,7 @@ fn a_stateless_client_that_closes_its_stream_withdraws_its_request() {
 
 #[test]
 fn beyond_loopback_a_token_is_needed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut server = start(dir.path(), None, &["--host", "0.0.0.0"]);
     assert_eq!(server.exit().0, 3);
     assert!(server.stderr().contains("token"), "{}", server.stderr());

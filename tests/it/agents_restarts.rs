@@ -7,7 +7,7 @@ use approval_proxy::evidence::redact::Redaction;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::support::{Agent, ProxyTest, eventually};
+use super::support::{Agent, ProxyTest, eventually, state_folder};
 
 const NAMED: [&str; 2] = ["--agent", "books"];
 
@@ -23,7 +23,7 @@ fn start(state: &std::path::Path) -> Agent {
 
 #[test]
 fn a_request_survives_kill_9_and_nobody_is_asked_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let id = agent.asks("Pay 40 EUR");
     let item = agent.person().wait_for_item("request_approval");
@@ -40,7 +40,7 @@ fn a_request_survives_kill_9_and_nobody_is_asked_again() {
 
 #[test]
 fn what_a_person_decides_while_no_process_runs_is_found_later() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let (yes, no) = (agent.asks("Pay 40 EUR"), agent.asks("Pay 50 EUR"));
     let items = agent.person().wait_for_items(2);
@@ -74,7 +74,7 @@ fn asks_for(agent: &mut Agent, seconds: u64) -> String {
 
 #[test]
 fn a_request_that_expired_while_no_process_ran_has_expired() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let id = asks_for(&mut agent, 1);
     agent.person().wait_for_items(1);
@@ -93,9 +93,10 @@ fn a_request_that_expired_while_no_process_ran_has_expired() {
     assert_eq!(agent.records(&id), ["asked", "resumed", "expired"]);
 }
 
+/// docs/agents.md: "a process of the agent has to run before the time is up".
 #[test]
-fn a_verdict_that_was_in_time_counts_even_if_the_process_comes_late() {
-    let dir = tempfile::tempdir().unwrap();
+fn a_verdict_that_no_process_has_fetched_in_time_is_no_approval() {
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let id = asks_for(&mut agent, 2);
     let item = agent.person().wait_for_item("request_approval");
@@ -103,13 +104,18 @@ fn a_verdict_that_was_in_time_counts_even_if_the_process_comes_late() {
     super::support::Terminal::at(dir.path()).approve(&item);
     std::thread::sleep(Duration::from_millis(2_100));
     let mut agent = start(dir.path());
-    assert_eq!(agent.waits(&id)["status"], "approved");
+    assert_eq!(agent.waits(&id)["status"], "expired");
+    assert_eq!(
+        agent.person().history().len(),
+        1,
+        "somebody was asked again"
+    );
 }
 
 /// What the store has if a process dies before it has asked anybody.
 #[test]
 fn a_request_that_was_kept_but_not_asked_is_asked_by_the_next_process() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let like = agent.asks("Pay 40 EUR");
     agent.person().wait_for_items(1);
@@ -150,7 +156,7 @@ fn a_request_that_was_kept_but_not_asked_is_asked_by_the_next_process() {
 
 #[test]
 fn a_request_whose_recipient_is_no_longer_configured_does_not_stop_the_agent() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let request = json!({"action": "Pay 40 EUR", "wait_seconds": 0, "recipients": ["inbox"]});
     let asked = agent.uses("request_approval", request);
@@ -179,7 +185,7 @@ fn a_request_whose_recipient_is_no_longer_configured_does_not_stop_the_agent() {
 
 #[test]
 fn two_processes_of_an_agent_share_its_requests_and_ask_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let (mut first, mut second) = (start(dir.path()), start(dir.path()));
     let of_first = first.asks("Pay 40 EUR");
     let of_second = second.asks("Pay 50 EUR");
@@ -209,7 +215,7 @@ fn two_processes_of_an_agent_share_its_requests_and_ask_once() {
 
 #[test]
 fn each_process_of_an_agent_can_withdraw_what_the_other_has_asked() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let (mut first, mut second) = (start(dir.path()), start(dir.path()));
     for first_asks in [true, false] {
         let (asks, cancels) = match first_asks {
@@ -230,7 +236,7 @@ fn each_process_of_an_agent_can_withdraw_what_the_other_has_asked() {
 
 #[test]
 fn when_the_process_that_asks_is_killed_another_one_of_the_agent_takes_over() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut first = start(dir.path());
     let id = first.asks("Pay 40 EUR");
     let item = first.person().wait_for_item("request_approval");
@@ -249,7 +255,7 @@ fn when_the_process_that_asks_is_killed_another_one_of_the_agent_takes_over() {
 
 #[test]
 fn a_request_of_an_unnamed_process_ends_with_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = Agent::start(dir.path(), &[]);
     let id = agent.asks("Pay 40 EUR");
     let item = agent.person().wait_for_item("request_approval");
@@ -263,7 +269,7 @@ fn a_request_of_an_unnamed_process_ends_with_it() {
 
 #[test]
 fn what_ended_a_month_ago_is_forgotten() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let mut agent = start(dir.path());
     let kept = agent.asks("Pay 40 EUR");
     let state = approval_proxy::sys::state_dir::StateDir::open(dir.path()).unwrap();

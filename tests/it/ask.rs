@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::support::{Terminal, approval_records, eventually};
+use super::support::{Terminal, approval_records, eventually, state_folder};
 
 struct Asking {
     terminal: Terminal,
@@ -49,7 +49,7 @@ impl Asking {
 #[test]
 fn a_yes_is_0_and_a_no_is_10_and_both_say_who() {
     for (verdict, code, word) in [("approve", 0, "approved"), ("deny", 10, "denied")] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let details = r#"{"env": "prod-7"}"#;
         let asking = asking(
             dir.path(),
@@ -98,7 +98,7 @@ fn a_yes_is_0_and_a_no_is_10_and_both_say_who() {
 
 #[test]
 fn nobody_in_time_is_12() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let (code, out) = asking(dir.path(), &["x", "--wait", "1"]).ends();
     assert_eq!((code, &*out), (Some(12), "nobody decided in time\n"));
     assert_eq!(Terminal::at(dir.path()).open_items().len(), 0);
@@ -106,7 +106,7 @@ fn nobody_in_time_is_12() {
 
 #[test]
 fn json_has_what_an_agent_gets() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let (code, out) = asking(dir.path(), &["x", "--wait", "1", "--json"]).ends();
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &json["status"]), (Some(12), &"expired".into()));
@@ -116,7 +116,7 @@ fn json_has_what_an_agent_gets() {
 #[test]
 fn a_signal_withdraws_the_question() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = state_folder();
         let asking = asking(dir.path(), &["x"]);
         let item = asking.terminal.wait_for_item("request_approval");
         let pid = Pid::from_child(&asking.child);
@@ -132,7 +132,7 @@ fn a_signal_withdraws_the_question() {
 
 #[test]
 fn what_cannot_be_asked_is_bad_usage_and_asks_nobody() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = state_folder();
     let long = "x".repeat(2_001);
     for arguments in [
         &[][..],

@@ -156,6 +156,8 @@ impl User {
         let mut words = self.becomes.iter().map(Path::new).chain([program]);
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
+        // Not that of root, which another user cannot read.
+        command.env("HOME", self.dir.path());
         command
     }
 

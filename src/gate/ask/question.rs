@@ -15,7 +15,7 @@ use crate::gate::held::{Era, Held, HeldKey, WaitsFor};
 use crate::gate::ids::RequestIds;
 use crate::gate::output::{FromEngine, Resume, ResumeKey, Resumption, ToEngine};
 use crate::gate::refusal::Refusal;
-use crate::gate::settings::{Engine, Settings};
+use crate::gate::settings::{Engine, OnFailure, Patience, Settings};
 use crate::gate::state::{Now, unix_ms};
 use crate::gate::verdict::Failed;
 use crate::mcp::message::RequestId;
@@ -30,6 +30,10 @@ pub struct Question {
     ids: RequestIds,
     /// With this key, a later process finds the question again; `None` if none may.
     key: Option<ResumeKey>,
+    /// Whether the question of an earlier process is looked for.
+    is_looking: bool,
+    /// When people's time is up in all, on the clock of [`Now::elapsed`]; `None` if there is no limit.
+    ends: Option<Duration>,
     /// When the last verdict was given, in milliseconds since 1970.
     decided_ms: i64,
 }
@@ -110,11 +114,13 @@ impl Question {
             round: 0,
             has_looked_up: false,
         };
-        let channels = settings.channels.into_iter();
+        // As for calls, engines that cannot reach the required assurance are not asked.
+        let mut channels = settings.channels.clone();
+        channels.retain(|channel| {
+            channel.engine != Engine::Elicitation && settings.counts(channel.reach)
+        });
         let settings = Settings {
-            channels: channels
-                .filter(|channel| channel.engine != Engine::Elicitation)
-                .collect(),
+            channels,
             // One yes answers one question.
             double_confirm: false,
             ..settings
@@ -129,6 +135,10 @@ impl Question {
         Question {
             ask,
             request,
+            is_looking: false,
+            ends: settings
+                .timeout
+                .map(|timeout| now.elapsed.saturating_add(timeout)),
             settings,
             ids: RequestIds::new(seed),
             key,
@@ -147,6 +157,7 @@ impl Question {
         let Some(key) = self.key else {
             return self.begin(now);
         };
+        self.is_looking = true;
         vec![QuestionOutput::ToEngine(ToEngine::Resume(Resume::Find {
             lookup: LOOKUP,
             key,
@@ -177,22 +188,27 @@ impl Question {
             FromEngine::Failed {
                 engine, failure, ..
             } => self.step(Event::EngineFailed { engine, failure }, now),
-            FromEngine::Resume(Resumption::Found { parked, .. }) => match parked {
-                Some(parked) => {
-                    let left = parked.until_ms.saturating_sub(now.unix_ms);
-                    let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-                    let until = now.elapsed.saturating_add(left);
-                    self.ask.resume(parked.id, 0, until);
-                    self.ask.wait_again(WAITER, until, &self.settings);
-                    Vec::new()
+            FromEngine::Resume(Resumption::Found { parked, .. })
+                if std::mem::take(&mut self.is_looking) =>
+            {
+                match parked {
+                    Some(parked) => {
+                        let left = parked.until_ms.saturating_sub(now.unix_ms);
+                        let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+                        let until = now.elapsed.saturating_add(left);
+                        let until = self.ends.map_or(until, |ends| until.min(ends));
+                        self.ask.resume(parked.id, 0, until);
+                        self.ask.wait_again(WAITER, until, &self.settings);
+                        Vec::new()
+                    }
+                    // Nobody decided in time, and nobody is disturbed now.
+                    None if self.ends.is_some_and(|ends| ends <= now.elapsed) => {
+                        vec![QuestionOutput::Ended(QuestionEnd::Expired)]
+                    }
+                    // Nobody had asked yet, or the item was lost.
+                    None => self.begin(now),
                 }
-                // Nobody decided in time, and nobody is disturbed now.
-                None if self.settings.timeout == Some(Duration::ZERO) => {
-                    vec![QuestionOutput::Ended(QuestionEnd::Expired)]
-                }
-                // Nobody had asked yet, or the item was lost.
-                None => self.begin(now),
-            },
+            }
             FromEngine::Listed { .. } | FromEngine::Resume(_) => Vec::new(),
         }
     }
@@ -240,7 +256,25 @@ impl Question {
         self.ask.item()
     }
 
+    /// Gives no engine more time than there is in all, and asks nobody new once that is over.
+    fn limit_time(&mut self, now: Now) {
+        let Some(ends) = self.ends else {
+            return;
+        };
+        let left = ends.saturating_sub(now.elapsed);
+        self.settings.timeout = Some(left);
+        for channel in &mut self.settings.channels {
+            if let Patience::Own(own) = channel.patience {
+                channel.patience = Patience::Own(Some(own.unwrap_or(left).min(left)));
+            }
+            if left.is_zero() {
+                channel.on_timeout = OnFailure::Deny;
+            }
+        }
+    }
+
     fn step(&mut self, event: Event, now: Now) -> Vec<QuestionOutput> {
+        self.limit_time(now);
         let mut context = StepContext {
             settings: &self.settings,
             ids: &mut self.ids,
@@ -271,6 +305,11 @@ impl Question {
                 until,
                 opens_browser,
             } => {
+                // The engines' times may add up to more than there is.
+                let until = match (until, self.ends) {
+                    (Some(until), Some(ends)) => Some(until.min(ends)),
+                    (until, ends) => until.or(ends),
+                };
                 let expires_ms = until.map(|until| unix_ms(until, now));
                 let id = item.clone();
                 to_engine(ToEngine::Ask {
@@ -363,3 +402,6 @@ impl Ask {
             .collect();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{ProxyTest, Session, Terminal};
 
@@ -151,6 +152,13 @@ impl Agent {
         of.map(|record| record["state"].as_str().unwrap().to_owned())
             .collect()
     }
+}
+
+/// Returns a state folder.
+pub(crate) fn state_folder() -> TempDir {
+    let private = std::fs::Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().permissions(private).tempdir();
+    folder.unwrap()
 }
 
 /// The records of approvals in a state folder.

@@ -20,7 +20,7 @@ pub(crate) mod slack;
 pub(crate) mod smtp;
 pub(crate) mod telegram;
 
-pub(crate) use agent::{Agent, approval_records};
+pub(crate) use agent::{Agent, approval_records, state_folder};
 pub(crate) use home::Home;
 pub(crate) use http::{
     Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
