@@ -152,6 +152,17 @@ impl CourierSettings for EmailSettings {
         true
     }
 
+    fn addressed(&self, recipient: &str) -> Option<Arc<dyn CourierSettings>> {
+        let to = recipient.contains('@').then(|| mailbox(recipient).ok())??;
+        Some(Arc::new(EmailSettings {
+            parties: Parties {
+                to: vec![to],
+                ..self.parties.clone()
+            },
+            ..self.clone()
+        }))
+    }
+
     fn recognizes(&self, _: &str) -> bool {
         // Nobody decides by mail.
         false
