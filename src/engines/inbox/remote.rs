@@ -149,6 +149,12 @@ impl Network {
             && (bits(address) ^ bits(self.address)) & self.mask() == 0
     }
 
+    /// Returns true if every address of its kind is one of them.
+    #[must_use]
+    pub fn is_everywhere(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// The bits that count.
     fn mask(&self) -> u128 {
         let rest = width(self.address) - self.prefix;
