@@ -163,15 +163,16 @@ pub(super) fn revoke(
     id: &str,
 ) -> Result<u8, InboxError> {
     let known = devices.devices(Clock::start().now().unix_ms)?;
+    let id = id.to_ascii_lowercase();
     let is_meant = |device: &&Device| {
-        device.id == id || (id.len() >= SHORTEST_ID && device.id.starts_with(id))
+        device.id == id || (id.len() >= SHORTEST_ID && device.id.starts_with(&id))
     };
     let mut meant = known.iter().filter(is_meant);
     let (Some(device), None) = (meant.next(), meant.next()) else {
-        return Err(InboxError::NoDevice(id.to_owned()));
+        return Err(InboxError::NoDevice(id));
     };
     if !devices.revoke(&device.id)? {
-        return Err(InboxError::NoDevice(id.to_owned()));
+        return Err(InboxError::NoDevice(id));
     }
     let name = quoted_text(&device.name, NAME_LIMIT);
     say(&format!("Revoked: device {}, {name}\n", device.id))?;

@@ -43,6 +43,9 @@ impl PageUrl {
                 "is plain http:, which is for this machine only; use https:, with `tlsCert` and `tlsKey`, or with `behindProxy`",
             );
         }
+        if host.contains('*') || url.port() == Some(0) {
+            return Err("is not where anybody can be; name one host, and no port or one from 1");
+        }
         let port = url.port().map(|port| format!(":{port}"));
         let authority = format!("{host}{}", port.unwrap_or_default());
         Ok(PageUrl {
@@ -240,6 +243,8 @@ mod tests {
             "http://phone.example",
             "http://192.168.1.10:8766",
             "http://127.0.0.1.evil.example",
+            "https://*.example",
+            "https://phone.example:0",
         ] {
             assert!(PageUrl::read(text).is_err(), "{text}");
         }

@@ -181,6 +181,8 @@ fn choice(text: &str, code: &str, is_quote: bool) -> Option<Choice> {
     let mut word = None;
     let mut has_code = false;
     for part in text.split_whitespace() {
+        // Phones end a sentence by themselves. A question mark stays: `yes?` is no yes.
+        let part = part.trim_end_matches(['.', ',', '!', ':', ';']);
         if part.eq_ignore_ascii_case(code) && !has_code {
             has_code = true;
         } else if word.is_none() {
@@ -312,6 +314,10 @@ mod tests {
             ("Denied", Some("OURS"), Choice::Deny),
             ("❌", Some("OURS"), Choice::Deny),
             ("no k7m2xq", Some("ANOTHER"), Choice::Deny),
+            // As phones complete and correct it.
+            ("Yes. ", Some("OURS"), Choice::Approve),
+            ("Yes, k7m2xq!", None, Choice::Approve),
+            ("k7m2xq: no.", None, Choice::Deny),
         ] {
             assert_eq!(choices(&message(ANN, body, quoted)), [choice], "{body}");
         }
@@ -333,6 +339,9 @@ mod tests {
             ("not yes", Some("OURS")),
             ("maybe", Some("OURS")),
             ("yes?", Some("OURS")),
+            ("yes?.", Some("OURS")),
+            (".", Some("OURS")),
+            ("yes . no", Some("OURS")),
             ("", Some("OURS")),
         ] {
             assert_eq!(choices(&message(ANN, body, quoted)), [], "{body}");
