@@ -54,7 +54,7 @@ def decide(proxy: str, state: str, mark: str, verdict: str) -> None:
     approvals = [proxy, "approvals"]
     for _ in range(400):
         listed = subprocess.run([*approvals, "list", "--json", "--state-dir", state], capture_output=True, text=True)
-        found = [item["id"] for item in json.loads(listed.stdout or "[]") if mark in json.dumps(item)]
+        found = [item["id"] for item in json.loads(listed.stdout or "[]") if mark in json.dumps(item, ensure_ascii=False)]
         if found:
             reason = ["--reason", "see OPS-12"] if verdict == "deny" else []
             return subprocess.run([*approvals, verdict, found[0], *reason, "--state-dir", state], check=True, capture_output=True)

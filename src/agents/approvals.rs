@@ -303,6 +303,7 @@ impl Approvals {
             ("state", "asked"),
             ("agent", &*self.owner),
             ("action", request.action()),
+            ("digest", &*request.digest()),
         ];
         if let Err(error) = self.log.record(&members) {
             let outcome = Outcome::of(Status::Error, Some(with_causes(&error)));
