@@ -2,6 +2,7 @@
 //!
 //! Only this module depends on all the others.
 
+mod addressed;
 mod agents;
 mod engines;
 pub mod probe;
@@ -41,6 +42,7 @@ use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
+pub use addressed::address;
 pub use agents::serve_agents;
 use engines::InboxKey;
 pub use engines::{WrongKey, assurance_of};

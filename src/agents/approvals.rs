@@ -44,6 +44,8 @@ pub enum Owner {
         /// What people see.
         name: Option<String>,
     },
+    /// Whoever knows the id of an approval, across restarts. Nobody can guess it.
+    Holder,
 }
 
 /// The approvals of one agent.
@@ -54,6 +56,8 @@ pub struct Approvals {
     log: ApprovalLog,
     clock: Clock,
     owner: String,
+    /// The beginning of the ids.
+    prefix: &'static str,
     /// Which process asks, of those that serve the same agent. `None` if approvals belong to this process.
     lead: Option<Mutex<Lead>>,
     /// The approvals that were pending when we looked last.
@@ -129,6 +133,7 @@ impl Approvals {
         let (mut store, liveness) = (opened.approvals, opened.liveness);
         store.forget_old(clock.now().unix_ms)?;
         const UNNAMED: &str = "an agent";
+        let mut prefix = "ap_";
         let (owner, is_lasting, name) = match owner {
             Owner::Agent(name) => (format!("agent:{name}"), true, name.clone()),
             Owner::Process => {
@@ -139,6 +144,10 @@ impl Approvals {
                 let name = name.clone().unwrap_or_else(|| UNNAMED.to_owned());
                 (owner_of_token(&dir.secret()?, token), true, name)
             }
+            Owner::Holder => {
+                prefix = "pse_";
+                ("holder".to_owned(), true, UNNAMED.to_owned())
+            }
         };
         let lead = is_lasting.then(|| Mutex::new(Lead::new(liveness, &owner)));
         Ok(Arc::new(Approvals {
@@ -148,6 +157,7 @@ impl Approvals {
             log,
             clock,
             owner,
+            prefix,
             lead,
             pending: watch::Sender::default(),
             is_closing: watch::Sender::default(),
@@ -274,7 +284,7 @@ impl Approvals {
         let time = i64::try_from(request.timeout.as_millis()).unwrap_or(i64::MAX);
         let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
         let stored = StoredApproval {
-            id: format!("ap_{random}"),
+            id: format!("{}{random}", self.prefix),
             owner: self.owner.clone(),
             idempotency_key: request.idempotency_key.clone(),
             body: request.body(),
@@ -379,10 +389,15 @@ impl Approvals {
         }
     }
 
+    /// Returns an approval of this agent.
+    pub(super) fn find(&self, id: &str) -> Result<StoredApproval, ApprovalsError> {
+        let known = held(&self.store).find(id, &self.owner)?;
+        known.ok_or(ApprovalsError::Unknown)
+    }
+
     /// Returns how an approval of this agent ended; `None` if it is pending.
     fn ended(&self, id: &str) -> Result<Option<Outcome>, ApprovalsError> {
-        let known = held(&self.store).find(id, &self.owner)?;
-        let known = known.ok_or(ApprovalsError::Unknown)?;
+        let known = self.find(id)?;
         let unreadable = || Outcome::of(Status::Error, Some("it can no longer be read".to_owned()));
         Ok(known
             .outcome
@@ -398,8 +413,7 @@ impl Approvals {
         id: &str,
         outcome: &Outcome,
     ) -> Result<serde_json::Value, ApprovalsError> {
-        let known = held(&self.store).find(id, &self.owner)?;
-        let known = known.ok_or(ApprovalsError::Unknown)?;
+        let known = self.find(id)?;
         let digest = Request::from_body(&known.body).map(|request| request.digest());
         let secret = self.decision_secret.as_ref();
         Ok(outcome.to_json(id, &digest.unwrap_or_default(), secret))

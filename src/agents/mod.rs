@@ -3,7 +3,10 @@
 //! Such an approval is advisory: nothing stops the agent from acting without it. The gate, which holds calls, does not use
 //! this.
 
+mod addressed;
 mod approvals;
+mod caller;
+mod compat;
 mod lead;
 mod log;
 mod outcome;
@@ -11,8 +14,11 @@ mod request;
 mod serve;
 mod signature;
 mod tools;
+mod untold;
 
+pub use addressed::Addressed;
 pub use approvals::{Approvals, ApprovalsError, Owner};
+pub use compat::{LoopPause, Sesame};
 pub use outcome::{Outcome, Status};
 pub use request::{BadRequest, Request};
 pub use serve::{ServeError, serve};

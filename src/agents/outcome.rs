@@ -143,7 +143,7 @@ impl From<QuestionEnd> for Outcome {
 }
 
 /// Returns a time as in RFC 3339, UTC, with milliseconds.
-fn moment(unix_ms: i64) -> String {
+pub(super) fn moment(unix_ms: i64) -> String {
     let time = DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

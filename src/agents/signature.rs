@@ -11,7 +11,7 @@ use crate::mcp::json::write_string;
 use crate::sys::secret::Secret;
 
 /// The member that holds the signature, which does not cover itself.
-const SIGNATURE: &str = "signature";
+pub(super) const SIGNATURE: &str = "signature";
 
 /// Adds the member `signature` to a decision: `sha256=` and 64 hexadecimal digits.
 pub(super) fn sign(decision: &mut Map<String, Value>, secret: &Secret) {

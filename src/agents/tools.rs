@@ -15,20 +15,69 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
 
 use super::approvals::{Approvals, ApprovalsError};
+use super::caller::Caller;
+use super::compat::{LoopPause, Sesame};
 use super::request::{BadRequest, Request, TIMEOUT, WAIT, seconds};
+use super::untold::Untold;
 use crate::sys::with_causes;
 
-/// The server.
+/// The server. Clones serve the same approvals.
 #[derive(Debug, Clone)]
-pub struct Tools(Arc<Approvals>);
+pub struct Tools(Set);
+
+/// A set of tools.
+#[derive(Debug, Clone)]
+enum Set {
+    Native(Native),
+    Sesame(Arc<Sesame>),
+    LoopPause(Arc<LoopPause>),
+}
 
 impl Tools {
-    /// Creates the server of an agent's approvals.
+    /// Creates the server of an agent's approvals, with our own tools.
     #[must_use]
     pub fn new(approvals: Arc<Approvals>) -> Tools {
-        Tools(approvals)
+        Tools(Set::Native(Native(approvals)))
     }
 
+    /// Creates a server with the tool of sesame-mcp.
+    #[must_use]
+    pub fn sesame(sesame: Sesame) -> Tools {
+        Tools(Set::Sesame(Arc::new(sesame)))
+    }
+
+    /// Creates a server with the tools of @looppause/mcp.
+    #[must_use]
+    pub fn looppause(looppause: LoopPause) -> Tools {
+        Tools(Set::LoopPause(Arc::new(looppause)))
+    }
+
+    fn all(&self) -> &'static [Tool] {
+        match &self.0 {
+            Set::Native(_) => tools(),
+            Set::Sesame(_) => Sesame::tools(),
+            Set::LoopPause(_) => LoopPause::tools(),
+        }
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, ApprovalsError> {
+        match &self.0 {
+            Set::Native(native) => native.call(name, arguments).await,
+            Set::Sesame(sesame) => sesame.call(&arguments).await,
+            Set::LoopPause(looppause) => looppause.call(name, &arguments).await,
+        }
+    }
+}
+
+/// Our own tools.
+#[derive(Debug, Clone)]
+struct Native(Arc<Approvals>);
+
+impl Native {
     async fn call(
         &self,
         name: &str,
@@ -39,7 +88,7 @@ impl Tools {
                 let wait = wait(&mut arguments, WAIT.0)?;
                 let request = Request::read(&arguments)?;
                 let id = self.0.request(&request)?;
-                let untold = Untold::of(self, &id, &request);
+                let untold = Untold::of(&self.0, &id, &request);
                 let outcome = self.0.wait(&id, wait).await?;
                 untold.told();
                 return self.0.as_json(&id, &outcome);
@@ -57,34 +106,6 @@ impl Tools {
             _ => self.0.wait(&id, wait).await?,
         };
         self.0.as_json(&id, &outcome)
-    }
-}
-
-/// An approval whose id the agent does not know yet. Dropping this withdraws the approval, unless the agent can find it with
-/// its idempotency key: nobody could ask about it.
-struct Untold<'a> {
-    approvals: &'a Approvals,
-    id: Option<&'a str>,
-}
-
-impl<'a> Untold<'a> {
-    fn of(tools: &'a Tools, id: &'a str, request: &Request) -> Untold<'a> {
-        Untold {
-            approvals: &tools.0,
-            id: request.idempotency_key.is_none().then_some(id),
-        }
-    }
-
-    fn told(mut self) {
-        self.id = None;
-    }
-}
-
-impl Drop for Untold<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.approvals.withdraw(id);
-        }
     }
 }
 
@@ -123,7 +144,7 @@ impl ServerHandler for Tools {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools().iter().find(|tool| tool.name == name).cloned()
+        self.all().iter().find(|tool| tool.name == name).cloned()
     }
 
     async fn list_tools(
@@ -131,7 +152,7 @@ impl ServerHandler for Tools {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(tools().to_vec()))
+        Ok(ListToolsResult::with_all_items(self.all().to_vec()))
     }
 
     async fn call_tool(
@@ -143,13 +164,11 @@ impl ServerHandler for Tools {
             let why = format!("there is no tool `{}`", request.name.escape_debug());
             return Err(ErrorData::invalid_params(why, None));
         }
-        let called = self.call(&request.name, request.arguments.unwrap_or_default());
-        let called = tokio::select! {
-            called = called => called,
+        let arguments = request.arguments.unwrap_or_default();
+        let called = self.call(&request.name, arguments);
+        let Some(called) = Caller::of(context).during(called).await else {
             // Nobody reads this answer.
-            () = context.ct.cancelled() => {
-                return Err(ErrorData::internal_error("the call was cancelled", None));
-            }
+            return Err(ErrorData::internal_error("the call was cancelled", None));
         };
         let result = match called {
             Ok(value) => CallToolResult::structured(value),
@@ -166,6 +185,23 @@ const REQUEST: &str = "Ask a person for approval before you act. People see `act
 const CHECK: &str =
     "Look how an approval stands that you asked for. Proceed only if `status` is `approved`.";
 const CANCEL: &str = "Withdraw an approval that you asked for and no longer need.";
+
+/// Describes a tool with arguments of this schema. `reads` says that it changes nothing.
+pub(super) fn tool(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    schema: Value,
+    reads: bool,
+) -> Tool {
+    let Value::Object(schema) = schema else {
+        return Tool::new(name, description, Map::new());
+    };
+    let title = Some(title.to_owned());
+    let hints =
+        ToolAnnotations::from_raw(title, Some(reads), Some(false), Some(reads), Some(false));
+    Tool::new(name, description, schema).with_annotations(hints)
+}
 
 fn tools() -> &'static [Tool] {
     static TOOLS: OnceLock<Vec<Tool>> = OnceLock::new();
@@ -202,11 +238,6 @@ fn tools() -> &'static [Tool] {
             "required": ["approval_id"],
             "additionalProperties": false,
         });
-        let tool = |name: &'static str, title: &str, description: &'static str, schema: Value, reads: bool| {
-            let schema = schema.as_object().cloned().unwrap_or_default();
-            let hints = ToolAnnotations::from_raw(Some(title.to_owned()), Some(reads), Some(false), Some(reads), Some(false));
-            Tool::new(name, description, schema).with_annotations(hints)
-        };
         vec![
             tool("request_approval", "Request an approval", REQUEST, request, false),
             tool("check_approval", "Check an approval", CHECK, check, true),

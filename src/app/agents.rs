@@ -13,13 +13,13 @@ use crate::relay::Ended;
 use crate::sys::{Stderr, with_causes};
 use crate::transport::Wire;
 
-/// Serves `tools`, which ask `approvals`, to HTTP clients, or to the client over stdio.
+/// Serves `tools`, which ask `approvals`, or a broker if there are none, to HTTP clients, or to the client over stdio.
 ///
 /// # Errors
 /// [`AppError`], before any client was served; inside, [`ServeError`] if the client over stdio does not speak MCP.
 pub async fn serve_agents<H: ServerHandler + Clone>(
     tools: H,
-    approvals: Arc<Approvals>,
+    approvals: Option<Arc<Approvals>>,
     http: Option<Serving>,
     stderr: &Stderr,
 ) -> Result<Result<Ended, ServeError>, AppError> {
@@ -35,7 +35,7 @@ pub async fn serve_agents<H: ServerHandler + Clone>(
 
 async fn serve_stdio<H: ServerHandler>(
     tools: H,
-    approvals: Arc<Approvals>,
+    approvals: Option<Arc<Approvals>>,
     signals: Signals,
 ) -> Result<Result<Ended, ServeError>, AppError> {
     let from_client = Wire::stdin().map_err(AppError::Stdio)?;
@@ -46,10 +46,10 @@ async fn serve_stdio<H: ServerHandler>(
         number_of(&mut stop).await;
     };
     // The process ends with its client.
-    let at_end = async { approvals.close().await };
+    let at_end = close(approvals.as_ref());
     let served = serve(tools, from_client, to_client, stop, at_end).await;
     // Again, for a client that has gone without closing its end.
-    approvals.close().await;
+    close(approvals.as_ref()).await;
     let number = *signal.borrow_and_update();
     Ok(match number {
         0 => served.map(|()| Ended::ClientClosed),
@@ -59,7 +59,7 @@ async fn serve_stdio<H: ServerHandler>(
 
 async fn serve_http<H: ServerHandler + Clone>(
     tools: H,
-    approvals: Arc<Approvals>,
+    approvals: Option<Arc<Approvals>>,
     serving: Serving,
     signals: Signals,
     stderr: &Stderr,
@@ -67,13 +67,13 @@ async fn serve_http<H: ServerHandler + Clone>(
     let server = listen(serving, stderr).await?;
     let signal = signals.watched();
     let relay: Relay = Box::new(move |client: ClientEnds| {
-        let (tools, approvals) = (tools.clone(), Arc::clone(&approvals));
+        let (tools, approvals) = (tools.clone(), approvals.clone());
         let mut signal = client.signal;
         Ok(Box::pin(async move {
             let stop = async {
                 number_of(&mut signal).await;
                 // So that calls that wait are answered.
-                approvals.close().await;
+                close(approvals.as_ref()).await;
             };
             // Clients come and go; the approvals stay until the server ends.
             let at_end = std::future::ready(());
@@ -87,4 +87,10 @@ async fn serve_http<H: ServerHandler + Clone>(
     // What is refused before it reaches a session asks nobody.
     let record = Box::new(|_: &str| {});
     Ok(Ended::Signal(server.run(relay, record, signal).await))
+}
+
+async fn close(approvals: Option<&Arc<Approvals>>) {
+    if let Some(approvals) = approvals {
+        approvals.close().await;
+    }
 }

@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
+use super::ask::AskCommand;
 use super::clients::ClientsCommand;
 use super::doctor::DoctorCommand;
 use super::engines::EnginesCommand;
@@ -51,6 +52,11 @@ pub enum Command {
     /// The agent asks by itself, and nothing stops it from acting without an approval. To hold an agent's tool calls,
     /// guard its servers
     Mcp(McpCommand),
+    /// Ask people once, for a script, and exit with 0, 10 or 12: approved, denied, nobody decided
+    ///
+    /// For example: approval-proxy ask "Deploy 1.4 to production" --risk high && ./deploy. Nothing stops a script from
+    /// going on without an approval
+    Ask(AskCommand),
     /// List the MCP clients of this machine, and which of their servers are guarded
     Clients(ClientsCommand),
     /// Guard the servers in the files of MCP clients
@@ -145,11 +151,13 @@ const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]
        approval-proxy engines list|test [OPTIONS]
+       approval-proxy mcp [OPTIONS]
+       approval-proxy ask [OPTIONS] <ACTION>
        approval-proxy clients [OPTIONS]
        approval-proxy wrap|unwrap [OPTIONS] [CLIENT|FILE]...
        approval-proxy doctor [OPTIONS]";
 const MORE: &str = "See --help for all options and the exit codes.
-See `approval-proxy help inbox`, `help approvals`, `help engines`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
+See `approval-proxy help inbox`, `help approvals`, `help engines`, `help mcp`, `help ask`, `help clients`, `help wrap`, `help unwrap` and `help doctor` for the commands.";
 
 #[cfg(test)]
 mod tests;

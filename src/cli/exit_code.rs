@@ -18,12 +18,14 @@ pub const AUDIT_LOG: u8 = 5;
 pub const UPSTREAM_DIED: u8 = 6;
 /// A command names an item of the inbox that does not exist or is not waiting, or a device that is not paired.
 pub const NO_ITEM: u8 = 7;
-
-/// `engines test --send`: nobody answered the question in time. `inbox --pair`: no device was paired.
+/// `ask`: a person said no.
+pub const REFUSED: u8 = 10;
+/// `ask`: nobody decided. `engines test --send`: nobody answered the question in time. `inbox --pair`: no device was
+/// paired.
 pub const NOBODY_DECIDED: u8 = 12;
 
 /// Every code except those of signals, and when the process exits with it, for `--help` and docs/cli.md.
-pub const ALL: [(u8, &str); 9] = [
+pub const ALL: [(u8, &str); 10] = [
     (OK, "the client closed the session"),
     (INTERNAL, "internal error"),
     (
@@ -47,9 +49,10 @@ pub const ALL: [(u8, &str); 9] = [
         NO_ITEM,
         "`approvals`: no such item is waiting; `inbox --devices --revoke`: no such device",
     ),
+    (REFUSED, "`ask`: denied"),
     (
         NOBODY_DECIDED,
-        "`engines test --send`: nobody answered in time; `inbox --pair`: no device was paired",
+        "`ask`: nobody decided; `engines test --send`: nobody answered in time; `inbox --pair`: no device was paired",
     ),
 ];
 
@@ -83,7 +86,7 @@ mod tests {
     #[test]
     fn every_kind_of_end_has_its_own_documented_code() {
         let codes = ALL.map(|(code, _)| code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 12]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 10, 12]);
         let help = help();
         for (code, meaning) in ALL {
             assert!(help.contains(&format!("  {code:<5} {meaning}\n")), "{help}");

@@ -2,15 +2,18 @@
 //!
 //! `agents` asks people; rmcp speaks the protocol.
 
+mod compat;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use self::compat::Served;
 use super::exit_code;
 use super::options::AllSettings;
-use crate::agents::{Approvals, ApprovalsError, Owner, ServeError, Tools};
+use crate::agents::{Approvals, ApprovalsError, Owner, ServeError};
 use crate::app::{AppError, WrongKey, agent_handle, serve_agents};
 use crate::config::{ApproverName, ConfigError, Environment, Flags, ServerChoice, load};
 use crate::relay::{Ended, OutOfBandEngines};
@@ -25,8 +28,21 @@ pub struct McpCommand {
     #[arg(long, value_name = "NAME", value_parser = ApproverName::read)]
     agent: Option<ApproverName>,
 
+    /// Serve the tools of another product, for agents that were written for it
+    #[arg(long, value_name = "PRODUCT")]
+    compat: Option<Compat>,
+
     #[command(flatten)]
     settings: AllSettings,
+}
+
+/// A product whose tools can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compat {
+    /// sesame-mcp: one tool that waits for the decision
+    Sesame,
+    /// @looppause/mcp: one tool that asks, one that looks
+    Looppause,
 }
 
 /// Why the approval tools cannot be served.
@@ -36,6 +52,8 @@ pub(super) enum McpError {
     Config(Box<ConfigError>),
     #[error(transparent)]
     Approvals(#[from] ApprovalsError),
+    #[error("{0}")]
+    Compat(String),
     #[error(transparent)]
     Key(#[from] WrongKey),
     #[error(transparent)]
@@ -50,9 +68,10 @@ impl McpError {
     /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
-            McpError::Config(_) | McpError::Key(_) | McpError::App(AppError::Listen(_)) => {
-                exit_code::CONFIG
-            }
+            McpError::Config(_)
+            | McpError::Compat(_)
+            | McpError::Key(_)
+            | McpError::App(AppError::Listen(_)) => exit_code::CONFIG,
             McpError::Approvals(ApprovalsError::Log(_)) => exit_code::AUDIT_LOG,
             McpError::Approvals(_) => exit_code::CONFIG,
             McpError::App(_) | McpError::Client(_) | McpError::System(_) => exit_code::INTERNAL,
@@ -81,13 +100,19 @@ pub(super) fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if command.agent.is_some() && command.compat == Some(Compat::Looppause) {
+        let why = "--agent has no effect with --compat looppause: whoever knows a `pause_id` may ask about it";
+        return Err(McpError::Compat(why.to_owned()));
+    }
+    let served = Served::new(command.compat, &mut config, environment, stderr)?;
     let http = config.http.take();
     let token = http.as_ref().and_then(|http| http.token.clone());
     let name = command.agent.map(ApproverName::into_string);
-    let owner = match (token, name) {
-        (Some(token), name) => Owner::Token { token, name },
-        (None, Some(name)) => Owner::Agent(name),
-        (None, None) => Owner::Process,
+    let owner = match (command.compat, token, name) {
+        (Some(Compat::Looppause), _, _) => Owner::Holder,
+        (_, Some(token), name) => Owner::Token { token, name },
+        (_, None, Some(name)) => Owner::Agent(name),
+        (_, None, None) => Owner::Process,
     };
     let engines = Arc::new(agent_handle(&mut config, stderr)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -95,13 +120,16 @@ pub(super) fn run(
         .build()
         .map_err(McpError::System)?;
     let port = Arc::clone(&engines) as Arc<dyn OutOfBandEngines>;
-    let approvals = Approvals::open(&config, port, &owner)?;
+    let (tools, approvals) = served.tools(|| Approvals::open(&config, port, &owner))?;
     let served = runtime.block_on(async {
-        approvals.resume()?;
-        let tools = Tools::new(Arc::clone(&approvals));
-        let served = serve_agents(tools, Arc::clone(&approvals), http, stderr).await;
+        if let Some(approvals) = &approvals {
+            approvals.resume()?;
+        }
+        let served = serve_agents(tools, approvals.clone(), http, stderr).await;
         // Also if it could not listen.
-        approvals.close().await;
+        if let Some(approvals) = &approvals {
+            approvals.close().await;
+        }
         match served?? {
             Ended::Signal(number) => Ok(exit_code::for_signal(number)),
             Ended::ClientClosed | Ended::UpstreamNeverSpoke(_) | Ended::UpstreamDied(_) => {

@@ -4,6 +4,7 @@
 
 mod approvals;
 pub mod args;
+mod ask;
 mod clients;
 mod columns;
 mod doctor;

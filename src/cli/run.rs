@@ -16,12 +16,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, Command, usage_line};
+use super::ask::AskError;
 use super::clients::ClientFilesError;
 use super::engines::EnginesError;
 use super::inbox::InboxError;
 use super::mcp::McpError;
 use super::proxy::{self, ProxyError};
-use super::{approvals, clients, doctor, engines, exit_code, inbox, mcp, start_error, wrap};
+use super::{approvals, ask, clients, doctor, engines, exit_code, inbox, mcp, start_error, wrap};
 use crate::config::{Environment, Machine};
 use crate::sys::Stderr;
 use crate::sys::user::home_folder;
@@ -144,6 +145,7 @@ fn run_reporting(
         let of_inbox = |error: InboxError| informed(error.code(), with_causes(&error));
         let of_clients = |error: ClientFilesError| informed(error.code(), with_causes(&error));
         let of_engines = |error: EnginesError| informed(error.code(), with_causes(&error));
+        let of_ask = |error: AskError| informed(error.code(), with_causes(&error));
         // An agent's client waits for an answer, as the proxy's does.
         let of_mcp = |error: McpError| match matches!(error, McpError::Client(_)) {
             true => informed(error.code(), with_causes(&error)),
@@ -156,6 +158,7 @@ fn run_reporting(
                 engines::run(command, environment, stderr).map_err(of_engines)
             }
             Command::Mcp(command) => mcp::run(command, environment, stderr).map_err(of_mcp),
+            Command::Ask(command) => ask::run(command, environment, stderr).map_err(of_ask),
             Command::Clients(command) => clients::run(command, environment).map_err(of_clients),
             Command::Wrap(command) => wrap::wrap(command, environment).map_err(of_clients),
             Command::Unwrap(command) => wrap::unwrap(command, environment).map_err(of_clients),

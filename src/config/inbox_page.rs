@@ -142,6 +142,13 @@ impl Keys {
             (Some((cert, key)), None) => Protection::Tls { cert, key },
             (None, Some(proxies)) => match proxies.len() {
                 0 => return bad("behindProxy", "is empty: name at least one address"),
+                // INVARIANT 9: anybody could talk to the page over plain HTTP.
+                _ if proxies.iter().any(Network::is_everywhere) => {
+                    return bad(
+                        "behindProxy",
+                        "has a network of all addresses; name those of the reverse proxy, such as `172.18.0.0/16`",
+                    );
+                }
                 1..=MOST_PROXIES => Protection::BehindProxy(proxies),
                 _ => {
                     return bad(
@@ -284,6 +291,16 @@ mod tests {
                 vec![url, listen, r#""behindProxy":[]"#],
                 "/behindProxy",
                 "at least one",
+            ),
+            (
+                vec![url, listen, r#""behindProxy":["127.0.0.1","0.0.0.0/0"]"#],
+                "/behindProxy",
+                "all addresses",
+            ),
+            (
+                vec![url, listen, r#""behindProxy":["::/0"]"#],
+                "/behindProxy",
+                "all addresses",
             ),
             (
                 vec![url, listen, r#""behindProxy":["proxy.example"]"#],

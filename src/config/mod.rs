@@ -28,6 +28,7 @@ mod nearest;
 mod number;
 mod pattern;
 mod pointer;
+mod recipient;
 mod redact;
 mod resolve;
 mod scalar;

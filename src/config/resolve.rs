@@ -21,6 +21,7 @@ use super::inbox_page::InboxPage;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
+use super::recipient::Recipient;
 use super::settings::Layer;
 use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
@@ -120,6 +121,8 @@ pub struct Resolved {
     pub engines: ConfiguredEngines,
     /// How engines send.
     pub engine_transport: TransportSettings,
+    /// The recipients that agents may name.
+    pub allowed_recipients: Vec<String>,
     /// Signs decisions about approvals that agents ask for.
     pub decision_secret: Option<Secret>,
     /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
@@ -185,6 +188,7 @@ pub(super) fn resolve(
     inbox.set_page(layer.inbox.take(), environment)?;
     let inbox_key = layer.inbox_key.clone();
     let client_id_metadata_url = layer.client_id_metadata_url.clone();
+    let recipients = layer.allowed_recipients.take().unwrap_or_default();
     if let Some(required) = layer.require_assurance
         && layer.timeout_action == Some(TimeoutAction::Approve)
     {
@@ -226,6 +230,7 @@ pub(super) fn resolve(
         inbox,
         engines,
         engine_transport,
+        allowed_recipients: recipients.into_iter().map(Recipient::into_string).collect(),
         decision_secret,
         inbox_key,
         client_id_metadata_url,

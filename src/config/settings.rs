@@ -12,6 +12,7 @@ use super::host_name::HostName;
 use super::inbox_page::InboxPage;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
+use super::recipient::Recipient;
 use super::redact::AuditRedact;
 use super::resolve::Transport;
 use super::schema;
@@ -221,6 +222,10 @@ settings! {
     ask: Option<Order> {
         /// Ask the engines one after another (chain) or all at once (race)
         proxy("ask").default("chain");
+    }
+    allowed_recipients: Option<Vec<Recipient>> {
+        /// Let agents name these recipients with `mcp --compat looppause`: channels, ids of people, mail addresses
+        proxy("allowedRecipients").otherwise("none");
     }
     ask_default: Option<AskDefault> {
         /// Choose what to do if no engine can be asked: only `deny`

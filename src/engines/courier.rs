@@ -82,6 +82,13 @@ pub trait CourierSettings: Debug + Send + Sync {
         true
     }
 
+    /// Returns the same engine for this recipient alone: a channel, a person or an address. Where it is a person, only
+    /// that person may decide, and only if the operator has named them. `None` if the engine cannot reach it.
+    fn addressed(&self, recipient: &str) -> Option<Arc<dyn CourierSettings>> {
+        let _ = recipient;
+        None
+    }
+
     /// Returns true if verdicts about this process's questions may reach another process, because the service allows one
     /// connection per credential.
     fn shares_connection(&self) -> bool {

@@ -4,6 +4,7 @@
 //! is one file here and one line in `registry`.
 
 mod bridge;
+pub mod broker_client;
 mod callback;
 #[cfg_attr(
     not(all(feature = "email", feature = "slack", feature = "telegram")),

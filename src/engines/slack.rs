@@ -50,6 +50,8 @@ pub(super) const REGISTRATION: Registration = Registration::new(
 const API_URL: &str = "https://slack.com/api/";
 /// The most people that can be named. All of them are told if a verdict does not count.
 const MAX_APPROVERS: usize = 50;
+/// The longest name of a channel, in characters.
+const MAX_CHANNEL_NAME: usize = 80;
 /// How long the end of the process waits for messages that are being edited.
 const LAST_EDITS: Duration = Duration::from_secs(1);
 /// The scope without which nothing works.
@@ -113,8 +115,7 @@ fn read(
             "`approvers` has more than {MAX_APPROVERS} users"
         )));
     }
-    let is_user = |user: &&String| !(is_id(user) && user.starts_with(['U', 'W']));
-    if approvers.iter().any(|user| is_user(&user)) {
+    if approvers.iter().any(|user| !is_person(user)) {
         return bad(
             "`approvers` must be ids of users, such as `U024BE7LH`; in Slack, open a profile, then `⋮`, then “Copy \
              member ID”",
@@ -125,6 +126,18 @@ fn read(
         channel: channel.to_owned(),
         approvers: approvers.into(),
     })))
+}
+
+/// Returns true if a text can be the id of a person.
+fn is_person(text: &str) -> bool {
+    is_id(text) && text.starts_with(['U', 'W'])
+}
+
+/// Returns true if a text can be the name of a channel, such as `#approvals`.
+fn is_channel_name(text: &str) -> bool {
+    let name = text.strip_prefix('#').unwrap_or_default();
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_CHANNEL_NAME).contains(&name.chars().count()) && name.chars().all(is_part)
 }
 
 fn read_options(options: &Map<String, Value>) -> Result<Options, BadOptions> {
@@ -171,6 +184,26 @@ impl CourierSettings for SlackSettings {
     fn recognizes(&self, approver: &str) -> bool {
         let user = approver.strip_prefix("slack:");
         user.is_some_and(|user| self.approvers.iter().any(|known| known == user))
+    }
+
+    /// Messages to the id of a person arrive in the bot's direct messages, as
+    /// <https://docs.slack.dev/reference/methods/chat.postMessage> says, which also takes a channel's name.
+    fn addressed(&self, recipient: &str) -> Option<Arc<dyn CourierSettings>> {
+        let approvers = match is_person(recipient) {
+            // INVARIANT 8: nobody becomes an approver by being named.
+            true => {
+                let mut known = self.approvers.iter();
+                known.find(|known| *known == recipient)?;
+                [recipient.to_owned()].into()
+            }
+            false if is_id(recipient) || is_channel_name(recipient) => Arc::clone(&self.approvers),
+            false => return None,
+        };
+        Some(Arc::new(SlackSettings {
+            api: Arc::clone(&self.api),
+            channel: recipient.to_owned(),
+            approvers,
+        }))
     }
 
     fn shares_connection(&self) -> bool {

@@ -14,8 +14,10 @@
 )]
 
 mod agents;
+mod agents_compat;
 mod agents_http;
 mod agents_restarts;
+mod ask;
 mod asking;
 mod audit_log;
 mod by_hand;

@@ -31,6 +31,47 @@ impl Agent {
         agent
     }
 
+    /// Starts the server for a user with this configuration and these variables, and nothing else.
+    pub(crate) fn with_config(
+        state: &Path,
+        config: &Value,
+        env: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Agent {
+        let mut agent = Agent {
+            session: Agent::unmet(state, config, env, flags),
+            state: state.to_owned(),
+        };
+        agent.session.handshake_as("2025-11-25", json!({}));
+        agent
+    }
+
+    /// The same, before the client has said anything.
+    pub(crate) fn unmet(
+        state: &Path,
+        config: &Value,
+        env: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Session {
+        let file = state.join("user.json");
+        std::fs::write(&file, json!({"approvalProxy": config}).to_string()).unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).unwrap();
+        let mut test = ProxyTest::new().with_only_this_env();
+        let usual = [
+            ("HOME", "/nonexistent"),
+            ("PATH", "/usr/bin:/bin"),
+            ("BROWSER", ""),
+        ];
+        for (name, value) in usual.iter().chain(env) {
+            test = test.env(name, value);
+        }
+        let test = test
+            .env("APPROVAL_CONFIG", file.to_str().unwrap())
+            .state(state);
+        test.start_with(&[&["mcp", "--inbox-port", "0"], flags].concat())
+    }
+
     /// The terminal of the person who decides.
     pub(crate) fn person(&self) -> Terminal {
         Terminal::at(&self.state)
