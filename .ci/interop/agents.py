@@ -30,6 +30,7 @@ class Desk:
         self.setting, self.state = setting, setting.place / f"state-{next(numbers)}"
         self.state.mkdir(mode=0o700)
         self.config = setting.place / f"agents-{next(numbers)}.json"
+        self.config.touch(mode=0o600)
         self.config.write_text(json.dumps({"approvalProxy": {"engines": ["inbox"]} | section}))
 
     def command(self, *flags: str) -> list[str]:
@@ -53,7 +54,7 @@ def decide(proxy: str, state: str, mark: str, verdict: str) -> None:
     approvals = [proxy, "approvals"]
     for _ in range(400):
         listed = subprocess.run([*approvals, "list", "--json", "--state-dir", state], capture_output=True, text=True)
-        found = [item["id"] for item in json.loads(listed.stdout or "[]") if mark in json.dumps(item)]
+        found = [item["id"] for item in json.loads(listed.stdout or "[]") if mark in json.dumps(item, ensure_ascii=False)]
         if found:
             reason = ["--reason", "see OPS-12"] if verdict == "deny" else []
             return subprocess.run([*approvals, verdict, found[0], *reason, "--state-dir", state], check=True, capture_output=True)

@@ -22,6 +22,7 @@ fn the_record_of_a_decision_is_written_before_the_agent_has_it() {
     let asked = approval_records(dir.path());
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0]["action"], "Pay 40 EUR");
+    assert!(asked[0]["digest"].as_str().unwrap().starts_with("sha256:"));
     let denied = agent
         .person()
         .approvals(&["deny", &item, "--reason", "see OPS-12"]);
@@ -376,7 +377,7 @@ fn without_its_records_nothing_is_asked_and_nothing_is_approved() {
         text.push_str(&filler(seq, &"z".repeat(900)));
         seq += 1;
     }
-    let room = 1024 * 1024 - 300 - text.len();
+    let room = 1024 * 1024 - 400 - text.len();
     let last = filler(seq, "");
     text.push_str(&filler(seq, &"z".repeat(room - last.len())));
     std::fs::write(&log, text).unwrap();
