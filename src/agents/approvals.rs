@@ -275,7 +275,8 @@ impl Approvals {
     /// # Errors
     /// [`ApprovalsError`]. Then nobody was asked.
     pub fn request(self: &Arc<Self>, request: &Request) -> Result<String, ApprovalsError> {
-        if *self.is_closing.borrow() {
+        // An agent's next process asks on. Nobody could ask about any other request.
+        if self.lead.is_none() && *self.is_closing.borrow() {
             return Err(ApprovalsError::Ending);
         }
         self.channels_for(request)?;

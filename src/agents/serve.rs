@@ -45,7 +45,7 @@ pub async fn serve<H: ServerHandler>(
         std::future::pending::<()>().await;
     };
     let serving = async {
-        let failed = |error: &dyn std::error::Error| ServeError(with_causes(error));
+        let failed = |error: &dyn std::error::Error| Some(ServeError(with_causes(error)));
         let service = handler.serve(theirs).await;
         let service = service.map_err(|error| failed(&error))?;
         service.waiting().await.map_err(|error| failed(&error))?;
@@ -53,8 +53,7 @@ pub async fn serve<H: ServerHandler>(
     };
     let outward = async {
         // A client that no longer reads is gone.
-        let taken = take(output, &to_client).await;
-        taken.map_err(|error| ServeError(with_causes(&error)))
+        take(output, &to_client).await.map_err(|_| None)
     };
     let served = tokio::select! {
         served = async { tokio::try_join!(serving, outward) } => served.map(drop),
@@ -62,8 +61,8 @@ pub async fn serve<H: ServerHandler>(
     };
     match served {
         // A client may go whenever it likes, even before it has said anything.
-        Err(_) if has_closed => Ok(()),
-        served => served,
+        Err(Some(error)) if !has_closed => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

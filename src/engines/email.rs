@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use self::connection::Peer;
-use self::mail::{Parties, mailbox};
+use self::mail::{Parties, mailbox, sender};
 use self::mailer::Mailer;
 use self::question::Question;
 use self::server::{Security, Server};
@@ -82,7 +82,7 @@ fn settings(
     let smtp = text(options, "smtp")?.unwrap_or_default();
     let server = Server::read(smtp, transport, &mut scrub)?;
     let bad = |key: &str, why: &str| BadOptions(format!("`{key}` {why}"));
-    let from = mailbox(text(options, "from")?.unwrap_or_default());
+    let from = sender(text(options, "from")?.unwrap_or_default());
     let from = from.map_err(|why| bad("from", why))?;
     let to = recipients(options.get("to"))?;
     let to: Result<Vec<_>, _> = to.into_iter().map(mailbox).collect();

@@ -57,6 +57,20 @@ fn a_client_that_goes_withdraws_its_requests_at_once_and_with_a_record() {
 }
 
 #[test]
+fn a_client_that_no_longer_reads_has_gone() {
+    let dir = state_folder();
+    let test = ProxyTest::new().env("APPROVAL_ENGINES", "inbox");
+    let mut session = test
+        .state(dir.path())
+        .start_with(&["mcp", "--inbox-port", "0"]);
+    drop(session.stdout.take());
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                       "clientInfo": {"name": "test", "version": "0"}});
+    session.request("initialize", hello);
+    assert_eq!(session.exit().0, 0, "{}", session.stderr());
+}
+
+#[test]
 fn a_signal_withdraws_them_too() {
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
         let dir = state_folder();
@@ -86,6 +100,19 @@ fn a_named_agent_that_goes_leaves_its_requests_to_the_person() {
     assert_eq!(code, 0);
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert_eq!(agent.records(&id), ["asked"]);
+    assert_eq!(agent.person().open_items().len(), 1);
+}
+
+#[test]
+fn what_a_named_agent_sends_before_it_goes_is_asked() {
+    let dir = state_folder();
+    let mut agent = Agent::start(dir.path(), &["--agent", "books"]);
+    let request = json!({"action": "Pay 40 EUR", "wait_seconds": 0});
+    let call = agent.session.call("request_approval", request);
+    agent.session.close_stdin();
+    let result = agent.result(call);
+    assert_eq!(result["status"], "pending", "{result}");
+    assert_eq!(agent.session.exit().0, 0);
     assert_eq!(agent.person().open_items().len(), 1);
 }
 

@@ -4,9 +4,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use lettre::address::AddressError;
-use lettre::message::header::{Header, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::address::{AddressError, Envelope};
+use lettre::message::header::{self, Header, HeaderName, HeaderValue, Headers};
+use lettre::message::{Mailbox, Mailboxes, MultiPart};
 use lettre::{Address, Message};
 use reqwest::Url;
 
@@ -148,15 +148,16 @@ impl Letter {
     ) -> Result<Mail, lettre::error::Error> {
         let since_1970 = u64::try_from(unix_ms).unwrap_or(0).min(LATEST_MS);
         let date = SystemTime::UNIX_EPOCH + Duration::from_millis(since_1970);
+        let to = parties.to.iter().map(|to| to.email.clone()).collect();
         let mut message = Message::builder()
+            // Otherwise it is read from the headers, and not every address can be.
+            .envelope(Envelope::new(Some(parties.from.email.clone()), to)?)
             .from(parties.from.clone())
             .subject(self.subject.as_str())
             .date(date)
             .message_id(Some(ids.own.clone()))
-            .header(AutoSubmitted);
-        for to in &parties.to {
-            message = message.to(to.clone());
-        }
+            .header(AutoSubmitted)
+            .header(Recipients(parties.to.clone()));
         if let Some(answers) = &ids.answers {
             message = message
                 .in_reply_to(answers.clone())
@@ -226,6 +227,36 @@ fn page(body: &str) -> String {
          <style>body {{ overflow-wrap: anywhere }} pre {{ white-space: pre-wrap }}</style></head>\n\
          <body>\n{body}\n</body>\n</html>\n"
     )
+}
+
+/// The header `To`, with a line for each address: 20 of them can be longer than a line may be (RFC 5322 section 2.1.1).
+///
+/// lettre's own writes them on one line. If they are added one by one, it reads the line again for each, and forgets all
+/// that came before an address with quotes or in brackets.
+#[derive(Debug, Clone)]
+struct Recipients(Vec<Mailbox>);
+
+impl Header for Recipients {
+    fn name() -> HeaderName {
+        header::To::name()
+    }
+
+    fn parse(_: &str) -> Result<Recipients, Box<dyn std::error::Error + Send + Sync>> {
+        Err("it is only written".into())
+    }
+
+    fn display(&self) -> HeaderValue {
+        let written = self.0.iter().map(|to| {
+            let mut headers = Headers::new();
+            headers.set(header::To::from(Mailboxes::from(to.clone())));
+            let line = headers.to_string();
+            line.trim_start_matches("To:").trim().to_owned()
+        });
+        let written = written.collect::<Vec<String>>().join(",\r\n ");
+        let raw = self.0.iter().map(Mailbox::to_string);
+        let raw = raw.collect::<Vec<String>>().join(", ");
+        HeaderValue::dangerous_new_pre_encoded(Recipients::name(), raw, written)
+    }
 }
 
 /// Tells programs not to answer (RFC 3834 section 5).
@@ -304,6 +335,20 @@ pub(super) fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
         return Err("is too long");
     }
     Ok(Mailbox { name, email })
+}
+
+/// Reads the address of the sender. Its header is read again when a mail is written, which not every address allows.
+///
+/// # Errors
+/// As [`mailbox`].
+pub(super) fn sender(text: &str) -> Result<Mailbox, &'static str> {
+    let sender = mailbox(text)?;
+    match sender.to_string().parse::<Mailbox>() {
+        Ok(_) => Ok(sender),
+        Err(_) => {
+            Err("has quotes before its `@`, or brackets behind it, which a sender cannot have")
+        }
+    }
 }
 
 fn ascii_domain(domain: &str) -> Option<String> {

@@ -55,6 +55,9 @@ fn wrong_options_are_named_and_no_secret_is_quoted() {
         ("smtp", json!("PROBE-pass")),
         ("smtp", json!(["smtps://bot:PROBE-pass@mail.example"])),
         ("from", json!("bot")),
+        // A mail from there could not be written.
+        ("from", json!("\"a b\"@c.example")),
+        ("from", json!("bot@[192.0.2.7]")),
         ("from", json!("a@b.example\nBcc: eve@evil.example")),
         ("from", json!(7)),
     ] {

@@ -125,12 +125,15 @@ impl Network {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().ok()?;
-        let width = width(address);
+        let written: IpAddr = address.parse().ok()?;
+        // Arrivals are compared as IPv4 addresses, so what is written in this form must be too.
+        let address = written.to_canonical();
+        let (width, mapped) = (width(address), width(written) - width(address));
         let prefix = match prefix {
             None => width,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().filter(|prefix| *prefix <= width)?
+                let prefix = digits.parse::<u32>().ok()?.checked_sub(mapped)?;
+                Some(prefix).filter(|prefix| *prefix <= width)?
             }
             Some(_) => return None,
         };
@@ -242,6 +245,8 @@ mod tests {
             ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
             ("127.0.0.1", "::ffff:127.0.0.1", "::1"),
             ("172.18.0.0/16", "172.18.255.255", "172.19.0.0"),
+            ("::ffff:127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:172.18.0.0/112", "172.18.255.255", "172.19.0.0"),
             ("0.0.0.0/0", "203.0.113.9", "2001:db8::1"),
             ("fd00::/8", "fdff::1", "fe00::1"),
             ("::1", "::1", "::2"),
@@ -262,6 +267,7 @@ mod tests {
             "10.0.0.0/",
             "10.0.0.0/+8",
             "::/129",
+            "::ffff:0.0.0.0/95",
             "1.2.3.4:80",
         ] {
             assert_eq!(Network::read(text), None, "{text}");

@@ -278,6 +278,33 @@ fn the_subject_reads_as_it_was_written() {
 }
 
 #[test]
+fn every_recipient_is_named_and_no_line_is_too_long() {
+    let long = "x".repeat(60);
+    let mut to = vec![
+        "a@people.example".to_owned(),
+        "\"Größe, Olga\" <b@people.example>".to_owned(),
+        "c@[192.0.2.7]".to_owned(),
+        "\"d d\"@people.example".to_owned(),
+    ];
+    to.extend((to.len()..20).map(|n| format!("{long}{n}@people.example")));
+    let to: Vec<Mailbox> = to.iter().map(|text| mailbox(text).unwrap()).collect();
+    let parties = Parties { to, ..parties() };
+    let letter = question(&item("a"), Show::Redacted);
+    let mail = letter.mail(&parties, &ids("one", None), 1_790_000_000_000);
+    let mail = mail.unwrap();
+    assert_eq!(mail.to.len(), 20);
+    let data = String::from_utf8(mail.data).unwrap();
+    assert!(data.lines().all(|line| line.len() <= 998));
+    let headers = headers(&data);
+    let named = header(&headers, "To");
+    assert_eq!(named.split(", ").count(), 20, "{named}");
+    for to in mail.to {
+        assert!(named.contains(&*to), "{to}: {named}");
+    }
+    assert!(named.contains("=?utf-8?b?"), "{named}");
+}
+
+#[test]
 fn lines_end_as_they_must_and_none_ends_the_mail() {
     let data = |text: &str| String::from_utf8(as_data(text.as_bytes())).unwrap();
     assert_eq!(data("a\r\nb"), "a\r\nb\r\n");

@@ -83,7 +83,7 @@ impl PageError {
         match self {
             PageError::Access(AccessError::Host) => (
                 "This is not the inbox’s address",
-                "Open the inbox at the address that `approval-proxy inbox` prints, or at its `pageUrl`. A reverse proxy must pass on the header `Host`.",
+                "Open the inbox at the address that `approval-proxy inbox` prints, or at its `pageUrl`. A reverse proxy must pass on the header `Host`, with the port.",
             ),
             PageError::Access(AccessError::Origin) => (
                 "This request did not come from the inbox",
