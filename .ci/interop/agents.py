@@ -30,6 +30,7 @@ class Desk:
         self.setting, self.state = setting, setting.place / f"state-{next(numbers)}"
         self.state.mkdir(mode=0o700)
         self.config = setting.place / f"agents-{next(numbers)}.json"
+        self.config.touch(mode=0o600)
         self.config.write_text(json.dumps({"approvalProxy": {"engines": ["inbox"]} | section}))
 
     def command(self, *flags: str) -> list[str]:

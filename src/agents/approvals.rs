@@ -293,7 +293,7 @@ impl Approvals {
             outcome: None,
         };
         request.approval_request(&self.name)?;
-        match held(&self.store).add(&stored)? {
+        match self.patiently(|store| store.add(&stored))? {
             Added::New => {}
             Added::Known(known) if known.body == stored.body => return Ok(known.id),
             Added::Known(_) => {
@@ -626,6 +626,21 @@ impl Approvals {
         self.log.record(&members)
     }
 
+    /// Changes the store. Tries again if others, such as our own inbox with many new items, keep it locked.
+    fn patiently<T>(
+        &self,
+        change: impl Fn(&mut dyn store::Approvals) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut store = held(&self.store);
+        for _ in 1..STORE_TRIES {
+            match change(&mut **store) {
+                Err(error) if error.kind == store::ErrorKind::Locked => {}
+                done => return done,
+            }
+        }
+        change(&mut **store)
+    }
+
     fn record_disregarded(&self, id: &str, why: &str) {
         let members = [
             ("approval_id", id),
@@ -640,7 +655,7 @@ impl Approvals {
 
     fn keep(&self, id: &str, outcome: &Outcome) -> Result<bool, StoreError> {
         let text = serde_json::to_string(outcome).unwrap_or_default();
-        held(&self.store).end(id, &text)
+        self.patiently(|store| store.end(id, &text))
     }
 }
 
@@ -656,6 +671,8 @@ impl Drop for Approvals {
 
 /// How long withdrawing may take.
 const CANCEL_TIME: Duration = Duration::from_secs(5);
+/// How often a locked store is tried, for a second each.
+const STORE_TRIES: usize = 3;
 /// How often a process looks at what others of the same agent have done.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 

@@ -37,20 +37,31 @@ impl Fake {
     /// The items that were asked about, each with where its answer goes.
     fn asked(&self) -> Vec<(String, UnboundedSender<FromEngine>)> {
         let sent = held(&self.sent);
-        let asked = sent.iter().filter_map(|(message, answers)| match message {
-            ToEngine::Ask { item, .. } => Some((item.id.clone(), answers.clone())),
-            _ => None,
+        let asked = sent.iter().filter_map(|(message, answers)| {
+            let ToEngine::Ask { item, .. } = message else {
+                return None;
+            };
+            Some((item.id.clone(), answers.clone()))
         });
         asked.collect()
     }
 
     fn closed(&self) -> Vec<Closed> {
         let sent = held(&self.sent);
-        let closed = sent.iter().filter_map(|(message, _)| match message {
-            ToEngine::Close { how, .. } => Some(*how),
-            _ => None,
+        let closed = sent.iter().filter_map(|(message, _)| {
+            let ToEngine::Close { how, .. } = message else {
+                return None;
+            };
+            Some(*how)
         });
         closed.collect()
+    }
+
+    /// Returns true if the last message was that an item is taken up.
+    fn settled(&self) -> bool {
+        let sent = held(&self.sent);
+        let last = sent.last().map(|(message, _)| message);
+        matches!(last, Some(ToEngine::Resume(Resume::TakeUp { .. })))
     }
 
     /// Decides about the newest question.
@@ -170,13 +181,7 @@ async fn a_verdict_is_recorded_kept_and_told_and_the_question_is_settled() {
         assert_eq!(outcome.approver.as_deref(), Some("ada"));
         assert_eq!(folder.states(), ["asked", status.as_str()]);
         settle().await;
-        let sent = held(&fake.sent);
-        let last = &sent.last().unwrap().0;
-        assert!(
-            matches!(last, ToEngine::Resume(Resume::TakeUp { .. })),
-            "{last:?}"
-        );
-        drop(sent);
+        assert!(fake.settled());
         // Whoever asks later gets the same.
         assert_eq!(approvals.wait(&id, Duration::ZERO).await.unwrap(), outcome);
         assert_eq!(approvals.cancel(&id).await.unwrap(), outcome);
