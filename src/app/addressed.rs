@@ -56,7 +56,8 @@ pub fn address(config: &mut Resolved) -> Vec<Addressed> {
     addressed
 }
 
-#[cfg(all(test, feature = "email", feature = "slack"))]
+#[cfg(test)]
+#[cfg(all(feature = "email", feature = "slack"))]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
