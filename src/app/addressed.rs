@@ -88,7 +88,7 @@ mod tests {
                      "channel": "C0OTHER", "approvers": ["U0OLGA", "U0ERIK"]},
                     "inbox"
                 ],
-                "inbox": {"pageUrl": "https://phone.example"},
+                "inbox": {"pageUrl": "http://127.0.0.1:1"},
                 "allowedRecipients": ["sarah@b.example", "#ops", "U0OLGA", "U0ERIK", "U0NOBODY", "nobody"]
             }"##,
         );
