@@ -55,3 +55,81 @@ pub fn address(config: &mut Resolved) -> Vec<Addressed> {
     config.engines.list.extend(engines);
     addressed
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "email", feature = "slack"))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::{Environment, Flags, load};
+
+    fn config(proxy: &str) -> Resolved {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        let text =
+            format!(r#"{{"mcpServers": {{"s": {{"command": "c"}}}}, "approvalProxy": {proxy}}}"#);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let environment: Environment = [("HOME", "/home/u")].into_iter().collect();
+        load(Flags::new(file), &environment).unwrap()
+    }
+
+    #[test]
+    fn slack_comes_first_and_only_allowed_recipients_can_be_asked() {
+        let mut config = config(
+            r##"{
+                "ask": "race",
+                "engines": [
+                    {"type": "email", "smtp": "smtp://localhost", "from": "a@b.example", "to": "ops@b.example"},
+                    {"type": "slack", "botToken": "xoxb-1", "appToken": "xapp-1", "channel": "C0OPS",
+                     "approvers": ["U0OLGA"], "minRisk": "high", "timeout": 60},
+                    {"type": "slack", "name": "other", "botToken": "xoxb-2", "appToken": "xapp-2",
+                     "channel": "C0OTHER", "approvers": ["U0OLGA", "U0ERIK"]},
+                    "inbox"
+                ],
+                "inbox": {"pageUrl": "http://127.0.0.1:1"},
+                "allowedRecipients": ["sarah@b.example", "#ops", "U0OLGA", "U0ERIK", "U0NOBODY", "nobody"]
+            }"##,
+        );
+        let addressed = address(&mut config);
+        let names: Vec<&str> = addressed.iter().map(|it| it.engine.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "slack to #ops",
+                "slack to U0OLGA",
+                "slack to U0ERIK",
+                "email to sarah@b.example"
+            ]
+        );
+        let channels = &config.settings.channels;
+        let asked: Vec<Engine> = channels.iter().map(|channel| channel.engine).collect();
+        let named: Vec<Engine> =
+            (addressed.iter().map(|it| Engine::OutOfBand(it.engine))).collect();
+        assert_eq!(asked, named, "nobody else is asked");
+        for channel in channels {
+            assert_eq!((channel.after, channel.min_risk), (None, Risk::Low));
+            assert_eq!(channel.patience, Patience::Default);
+        }
+        // The one that Erik may use is not the first engine of that type.
+        let of = |name: &str| {
+            let mut engines = config.engines.list.iter();
+            let engine =
+                engines.find(|it| it.channel.engine == Engine::OutOfBand(EngineId::named(name)));
+            engine.unwrap().courier.clone().unwrap()
+        };
+        let (olga, erik) = (of("slack to U0OLGA"), of("slack to U0ERIK"));
+        assert!(olga.recognizes("slack:U0OLGA") && !olga.recognizes("slack:U0ERIK"));
+        assert!(erik.recognizes("slack:U0ERIK") && !erik.recognizes("slack:U0OLGA"));
+        assert!(of("slack to #ops").recognizes("slack:U0OLGA"));
+        assert!(!of("email to sarah@b.example").recognizes("sarah@b.example"));
+    }
+
+    #[test]
+    fn without_allowed_recipients_nobody_can_be_asked() {
+        let mut config = config(r#"{"engines": ["inbox"]}"#);
+        assert_eq!(address(&mut config), []);
+        assert_eq!(config.settings.channels, []);
+    }
+}

@@ -102,7 +102,7 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
 
 /// How the command ended.
 enum Ended {
-    Outcome(Outcome, Value),
+    Outcome(Box<Outcome>, Value),
     Signal(SignalKind),
 }
 
@@ -141,7 +141,7 @@ pub(super) fn run(
             outcome = approvals.wait(&id, longest) => {
                 let outcome = outcome?;
                 let json = approvals.as_json(&id, &outcome)?;
-                return Ok(Ended::Outcome(outcome, json));
+                return Ok(Ended::Outcome(Box::new(outcome), json));
             }
             _ = interrupt.recv() => SignalKind::interrupt(),
             _ = terminate.recv() => SignalKind::terminate(),

@@ -8,7 +8,7 @@ use super::args::Args;
 use super::exit_code;
 
 const PAGE: &str = "docs/cli.md";
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "approval-proxy",
     "approval-proxy inbox",
     "approval-proxy approvals",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 12] = [
     "approval-proxy approvals approve",
     "approval-proxy approvals deny",
     "approval-proxy mcp",
+    "approval-proxy ask",
     "approval-proxy clients",
     "approval-proxy wrap",
     "approval-proxy unwrap",

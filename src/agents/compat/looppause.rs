@@ -186,13 +186,13 @@ impl LoopPause {
                 return Err(BadRequest(why.to_owned()).into());
             }
         };
-        let known = self.approvals.find(id);
-        let known = known.map_err(|error| match error {
-            ApprovalsError::Unknown => {
-                BadRequest("there is no approval with this `pause_id`".to_owned()).into()
+        let known = match self.approvals.find(id) {
+            Err(ApprovalsError::Unknown) => {
+                let why = "there is no approval with this `pause_id`";
+                return Err(BadRequest(why.to_owned()).into());
             }
-            error => error,
-        })?;
+            known => known?,
+        };
         let outcome = self.approvals.wait(id, Duration::ZERO).await?;
         match outcome.status {
             Status::Pending => Ok(json!({"status": "pending"})),
@@ -216,7 +216,11 @@ impl LoopPause {
                 "decision",
                 match outcome.status {
                     Status::Approved => "approved",
-                    _ => "rejected",
+                    Status::Denied
+                    | Status::Pending
+                    | Status::Expired
+                    | Status::Cancelled
+                    | Status::Error => "rejected",
                 }
                 .into(),
             ),

@@ -19,6 +19,8 @@ use super::{OddServer, ProxyTest, Request, eventually, response};
 
 pub(crate) const BOT_TOKEN: &str = "xoxb-1-FAKEBOTSECRET-7531";
 pub(crate) const APP_TOKEN: &str = "xapp-1-A1-FAKEAPPSECRET-8642";
+/// Another channel, by its name.
+pub(crate) const NAMED_CHANNEL: &str = "#finance";
 pub(crate) const CHANNEL: &str = "C024BE7LR";
 pub(crate) const OLGA: &str = "U0OLGA001";
 pub(crate) const ERIK: &str = "U0ERIK002";
@@ -483,18 +485,26 @@ fn answer(
         }
         "chat.postMessage" => {
             check(body)?;
-            if body["channel"] != CHANNEL {
-                return Err("channel_not_found");
-            }
+            // By id or by name; a person's id stands for the direct messages with them.
+            let id = match body["channel"].as_str() {
+                Some(CHANNEL) => CHANNEL,
+                Some(NAMED_CHANNEL) => "C0FINANCE",
+                Some(OLGA) => "D0OLGA",
+                _ => return Err("channel_not_found"),
+            };
             state.messages.push(Posted {
                 ts: ts.clone(),
                 body: body.clone(),
                 edits: 0,
             });
-            Ok(json!({"channel": CHANNEL, "ts": ts, "message": body}))
+            Ok(json!({"channel": id, "ts": ts, "message": body}))
         }
         "chat.update" => {
             check(body)?;
+            // Here, only an id will do.
+            if [json!(NAMED_CHANNEL), json!(OLGA)].contains(&body["channel"]) {
+                return Err("channel_not_found");
+            }
             let message = state.messages.iter_mut().find(|it| body["ts"] == it.ts);
             let message = message.ok_or("message_not_found")?;
             message.body["text"] = body["text"].clone();
