@@ -72,9 +72,11 @@ pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
 }
 
 /// The first words of command lines that serve no client.
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 9] = [
     "inbox",
     "approvals",
+    "engines",
+    "ask",
     "clients",
     "wrap",
     "unwrap",
