@@ -536,11 +536,9 @@ import {
       const isAllowed = Notification.permission === 'granted';
       try {
         if (isAllowed && pushKey) await subscribe();
-        // On a phone, only a service worker may show notifications. Then this throws.
-        else if (isAllowed) new Notification('You will be notified of new calls.', { icon: '/assets/icon.svg', tag: 'approvals' }).close();
         say(isAllowed ? 'You will be notified of new calls.' : 'The browser does not allow notifications.');
       } catch {
-        say(pushKey ? 'The browser’s push service cannot be reached, so you will not be notified.' : 'This browser needs Web Push for notifications, and that is off here.');
+        say('The browser’s push service cannot be reached, so you will not be notified.');
       }
       offer();
     });
