@@ -30,7 +30,7 @@ use crate::engines::inbox::passphrase::Signer;
 use crate::engines::inbox::store;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
-use crate::evidence::{LOGS, LedgerError, LedgerFile, ROTATE_AT, log_name};
+use crate::evidence::{LedgerError, LedgerFile, open_in_state_folder};
 use crate::gate::{Engine, EngineId, Failure, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
@@ -38,7 +38,6 @@ use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband}
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::net::is_loopback;
-use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
@@ -424,11 +423,7 @@ fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
     let Some(state_dir) = config.inbox.state_dir.as_deref() else {
         return Err("neither HOME nor --state-dir is set".to_owned());
     };
-    // `StateDir` checks both folders: no other user may have access to them.
-    let opened = StateDir::open(state_dir).and_then(|dir| StateDir::open(&dir.path().join(LOGS)));
-    let logs = opened.map_err(|error| with_causes(&error))?;
-    let path = logs.path().join(log_name(&config.server.name));
-    LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
+    open_in_state_folder(state_dir, &config.server.name).map_err(|error| with_causes(&error))
 }
 
 /// Starts sessions, which share the log and the clock.

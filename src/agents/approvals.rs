@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use ring::hmac;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
+use super::driver::Driver;
 use super::lead::Lead;
 use super::log::{ApprovalLog, LogError};
 use super::outcome::{Outcome, Status};
@@ -20,10 +20,7 @@ use super::request::{BadRequest, Request};
 use crate::config::Resolved;
 use crate::engines::inbox::store::{self, Added, StoreError, StoredApproval};
 use crate::evidence::redact::Redaction;
-use crate::gate::{
-    Engine, Failure, FromEngine, Now, OnFailure, Patience, Question, QuestionOutput, ResumeKey,
-    Settings, ToEngine,
-};
+use crate::gate::{Engine, OnFailure, Patience, Question, ResumeKey, Settings};
 use crate::relay::OutOfBandEngines;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::secret::Secret;
@@ -51,10 +48,10 @@ pub enum Owner {
 /// The approvals of one agent.
 pub struct Approvals {
     settings: Settings,
-    engines: Arc<dyn OutOfBandEngines>,
+    pub(super) engines: Arc<dyn OutOfBandEngines>,
     store: Mutex<Box<dyn store::Approvals>>,
     log: ApprovalLog,
-    clock: Clock,
+    pub(super) clock: Clock,
     owner: String,
     /// The beginning of the ids.
     prefix: &'static str,
@@ -91,7 +88,7 @@ pub enum ApprovalsError {
     #[error("nobody can be asked: no engine outside of a client is configured")]
     NoEngine,
     /// The store cannot be used.
-    #[error("approvals cannot be kept, so nobody was asked")]
+    #[error("the store of approvals cannot be used")]
     Store(#[from] StoreError),
     /// The audit log cannot be written.
     #[error(transparent)]
@@ -549,8 +546,8 @@ impl Approvals {
         Ok(())
     }
 
-    /// Records how an approval ended, keeps it, and tells whoever waits: in this order. Returns false if it cannot be kept.
-    fn end(&self, id: &str, outcome: Outcome) -> bool {
+    /// Records how an approval ended, keeps it, and tells everybody who waits: in this order. Returns false if it cannot be kept.
+    pub(super) fn end(&self, id: &str, outcome: Outcome) -> bool {
         let (outcome, is_kept) = match self.ended(id) {
             // Another process was first.
             Ok(Some(first)) => (first, true),
@@ -642,7 +639,7 @@ impl Approvals {
         change(&mut **store)
     }
 
-    fn record_disregarded(&self, id: &str, why: &str) {
+    pub(super) fn record_disregarded(&self, id: &str, why: &str) {
         let members = [
             ("approval_id", id),
             ("state", "disregarded"),
@@ -676,121 +673,6 @@ const CANCEL_TIME: Duration = Duration::from_secs(5);
 const STORE_TRIES: usize = 3;
 /// How often a process looks at what others of the same agent have done.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Drives one question until it ends.
-struct Driver {
-    approvals: Arc<Approvals>,
-    id: String,
-    question: Question,
-    to_us: UnboundedSender<FromEngine>,
-    from_engines: UnboundedReceiver<FromEngine>,
-}
-
-impl Driver {
-    fn new(approvals: &Arc<Approvals>, id: String, question: Question) -> Driver {
-        let (to_us, from_engines) = unbounded_channel();
-        Driver {
-            approvals: Arc::clone(approvals),
-            id,
-            question,
-            to_us,
-            from_engines,
-        }
-    }
-
-    async fn drive(mut self, mut cancelled: watch::Receiver<bool>, is_resumed: bool) {
-        let now = self.now();
-        let mut outputs = match is_resumed {
-            true => self.question.find(now),
-            false => self.question.begin(now),
-        };
-        loop {
-            if self.carry_out(outputs) {
-                return;
-            }
-            let due = self.question.next_time();
-            let left = due.map(|due| due.saturating_sub(self.now().elapsed));
-            let tick = async {
-                match left {
-                    Some(left) => sleep_until(Instant::now() + left).await,
-                    None => std::future::pending().await,
-                }
-            };
-            outputs = tokio::select! {
-                message = self.from_engines.recv() => match message {
-                    Some(message) => {
-                        let now = self.now();
-                        self.question.from_engine(message, now)
-                    }
-                    None => return,
-                },
-                is_cancelled = cancelled.wait_for(|is_cancelled| *is_cancelled) => {
-                    // An error means that nobody can cancel any more.
-                    if is_cancelled.is_err() {
-                        return;
-                    }
-                    drop(is_cancelled);
-                    let now = self.now();
-                    let outputs = self.question.cancel(now);
-                    self.carry_out(outputs);
-                    self.approvals.end(&self.id, Outcome::of(Status::Cancelled, None));
-                    return;
-                }
-                () = tick => {
-                    let now = self.now();
-                    self.question.tick(now)
-                }
-            };
-        }
-    }
-
-    fn now(&self) -> Now {
-        self.approvals.clock.now()
-    }
-
-    /// Carries outputs out. Returns true if the question is over.
-    fn carry_out(&mut self, outputs: Vec<QuestionOutput>) -> bool {
-        let mut is_over = false;
-        let mut outputs: std::collections::VecDeque<QuestionOutput> = outputs.into();
-        while let Some(output) = outputs.pop_front() {
-            match output {
-                QuestionOutput::ToEngine(message) => {
-                    let asked = match &message {
-                        ToEngine::Ask { engine, item, .. } => Some((*engine, item.id.clone())),
-                        ToEngine::Join { engine, item } => Some((*engine, item.clone())),
-                        ToEngine::OpenBrowser { .. }
-                        | ToEngine::Park { .. }
-                        | ToEngine::Close { .. }
-                        | ToEngine::Decided(_)
-                        | ToEngine::Resume(_) => None,
-                    };
-                    let sent = self.approvals.engines.send(message, &self.to_us);
-                    if let (Err(why), Some((engine, item))) = (sent, asked) {
-                        let failed = FromEngine::Failed {
-                            engine: Some(engine),
-                            item,
-                            failure: Failure::unreachable(why),
-                        };
-                        let now = self.now();
-                        outputs.extend(self.question.from_engine(failed, now));
-                    }
-                }
-                QuestionOutput::Disregarded(why) => {
-                    tracing::warn!("a verdict about approval {} does not count: {why}", self.id);
-                    self.approvals.record_disregarded(&self.id, why);
-                }
-                QuestionOutput::Ended(end) => {
-                    is_over = true;
-                    // If it is not kept, a later process finds the verdict.
-                    if self.approvals.end(&self.id, end.into()) {
-                        outputs.extend(self.question.settle());
-                    }
-                }
-            }
-        }
-        is_over
-    }
-}
 
 /// Returns the owner of what is asked with a token. Without the folder's secret, nobody can guess the token from it.
 fn owner_of_token(secret: &[u8; 32], token: &Secret) -> String {

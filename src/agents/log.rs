@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::evidence::record::{Line, Origin, Timestamp};
 use crate::evidence::redact::Redaction;
-use crate::evidence::{LOGS, LedgerError, LedgerFile, ROTATE_AT, log_name};
+use crate::evidence::{LedgerFile, StateFolderLogError, open_in_state_folder};
 use crate::sys::clock::Clock;
-use crate::sys::state_dir::{StateDir, StoreError};
 
 /// The log. Clones share it.
 #[derive(Clone)]
@@ -23,14 +22,8 @@ const NAME: &str = "mcp";
 
 /// A record cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The folder of the logs cannot be used.
-    #[error("the audit log of approvals cannot be opened")]
-    Folder(#[source] StoreError),
-    /// The log cannot be written.
-    #[error("the audit log of approvals cannot be written")]
-    Log(#[source] LedgerError),
-}
+#[error("the audit log of approvals cannot be written")]
+pub struct LogError(#[from] StateFolderLogError);
 
 impl fmt::Debug for ApprovalLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,11 +41,9 @@ impl ApprovalLog {
         redaction: Redaction,
         clock: Clock,
     ) -> Result<ApprovalLog, LogError> {
-        let logs = StateDir::open(state).and_then(|dir| StateDir::open(&dir.path().join(LOGS)));
-        let logs = logs.map_err(LogError::Folder)?;
-        let file = LedgerFile::open_rotating(&logs.path().join(log_name(NAME)), ROTATE_AT);
+        let file = open_in_state_folder(state, NAME)?;
         Ok(ApprovalLog {
-            file: Arc::new(Mutex::new(file.map_err(LogError::Log)?)),
+            file: Arc::new(Mutex::new(file)),
             redaction,
             clock,
         })
@@ -67,7 +58,7 @@ impl ApprovalLog {
         let origin = Origin::new("", NAME).redacting(self.redaction.clone());
         let line = Line::event(&time, &origin, "approval", members);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.append(&[line], || self.clock.now().elapsed)
-            .map_err(LogError::Log)
+        let written = file.append(&[line], || self.clock.now().elapsed);
+        Ok(written.map_err(StateFolderLogError::from)?)
     }
 }

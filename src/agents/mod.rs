@@ -7,6 +7,7 @@ mod addressed;
 mod approvals;
 mod caller;
 mod compat;
+mod driver;
 mod lead;
 mod log;
 mod outcome;

@@ -5,21 +5,18 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Fault, Problem, names};
-use super::expand::{expand, has_default, variables_of};
 use super::floor::Source;
 use super::json::Node;
 use super::nearest::nearest;
 use super::number::Seconds;
 use super::pointer::shown;
+use super::secrets::{FILE, SecretReader};
 use super::value::{Input, Value, wrong_text, wrong_type};
 use super::word::Word;
 use crate::approval::render::Show;
@@ -27,7 +24,6 @@ use crate::engines::registry::{self, EngineOption, Registration};
 use crate::engines::{CourierSettings, TransportSettings, names_secret};
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 use crate::policy::Risk;
-use crate::sys::permissions::readable_by_others;
 
 /// At least one engine, with unique names.
 #[derive(Debug, Clone, PartialEq)]
@@ -529,95 +525,6 @@ fn usual_show(kind: Kind) -> Show {
         // These are services of others.
         "slack" | "telegram" | "ntfy" | "whatsapp" | "waha" | "email" => Show::Redacted,
         _ => Show::Full,
-    }
-}
-
-/// The end of the key that names a file with the secret.
-pub(super) const FILE: &str = "File";
-/// The largest file with a secret, in bytes.
-const MAX_SECRET: u64 = 64 * 1024;
-
-/// Reads secrets from variables and files.
-pub(super) struct SecretReader<'a> {
-    pub(super) environment: &'a Environment,
-    /// Where they were written.
-    pub(super) source: Option<&'a Source>,
-}
-
-impl SecretReader<'_> {
-    /// Returns a secret that was written as `text` under `key`.
-    pub(super) fn text(&self, key: &str, text: &str) -> Result<String, String> {
-        // A default is as literal as a text without a variable.
-        if variables_of(text).next().is_none() || has_default(text) {
-            self.refuse_readable(key)?;
-        }
-        let value = self.plain(key, text)?;
-        match value.is_empty() {
-            false => Ok(value),
-            true => Err(match variables_of(text).next() {
-                Some(variable) => format!("`{key}` is empty, because the variable `{variable}` is"),
-                None => format!("`{key}` is empty"),
-            }),
-        }
-    }
-
-    /// Returns `text` with its variables replaced.
-    fn plain(&self, key: &str, text: &str) -> Result<String, String> {
-        expand(text, self.environment).map_err(|bad| format!("`{key}`: {bad}"))
-    }
-
-    /// Returns the secret in the file that `path` names.
-    pub(super) fn file(&self, key: &str, path: &Path) -> Result<String, String> {
-        let path = self.environment.in_home(path.to_owned());
-        let path = path.map_err(|error| format!("`{key}`: {error}"))?;
-        let unreadable =
-            |error: std::io::Error| format!("`{key}`: cannot read `{}`: {error}", path.display());
-        let mut text = String::new();
-        let file = File::open(&path).map_err(unreadable)?;
-        // Of the opened file, in case the path is a link.
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_file()
-            && let Some(exposure) = readable_by_others(&metadata)
-        {
-            return Err(format!(
-                "`{key}`: other users may read `{}` ({exposure}); `chmod go-r` it",
-                path.display()
-            ));
-        }
-        let mut file = file.take(MAX_SECRET + 1);
-        file.read_to_string(&mut text).map_err(unreadable)?;
-        let secret = text.trim_end_matches(['\n', '\r']);
-        let is_too_long = text.len() as u64 > MAX_SECRET;
-        match secret {
-            _ if is_too_long => Err(format!(
-                "`{key}`: `{}` is larger than {MAX_SECRET} bytes",
-                path.display()
-            )),
-            "" => Err(format!("`{key}`: `{}` is empty", path.display())),
-            secret => Ok(secret.to_owned()),
-        }
-    }
-
-    /// Refuses a secret in a file that others may read.
-    fn refuse_readable(&self, key: &str) -> Result<(), String> {
-        let Some(Source::File { file, .. }) = self.source else {
-            return Ok(());
-        };
-        let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file);
-        match metadata.and_then(|metadata| readable_by_others(&metadata)) {
-            None => Ok(()),
-            Some(exposure) => {
-                // A header has no such key.
-                let file = match key.contains('/') {
-                    true => String::new(),
-                    false => format!(" or `{key}{FILE}`"),
-                };
-                Err(format!(
-                    "`{key}` is a secret, and other users may read this file ({exposure}); `chmod go-r` it, or write \
-                     `${{VARIABLE}}`{file} instead"
-                ))
-            }
-        }
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::engines::{Engines, FILE};
+use super::engines::Engines;
 use super::error::{ConfigError, path};
 use super::host_name::HostName;
 use super::number::Seconds;
 use super::pointer::{Pointer, shown};
+use super::secrets::FILE;
 use super::setting::Setting;
 use super::settings::{Layer, SETTINGS};
 use super::word::{DedupeFields, Word as _};
@@ -456,6 +457,17 @@ impl Floor {
         {
             let problem = "questions could go to a host that the user configuration does not allow";
             return any(&["approvalAllowedHosts"], problem);
+        }
+        if let Some(recipients) = &layer.allowed_recipients {
+            let allowed = baseline.allowed_recipients.as_deref().unwrap_or_default();
+            if !recipients
+                .iter()
+                .all(|recipient| allowed.contains(recipient))
+            {
+                let problem =
+                    "questions could go to a recipient that the user configuration does not allow";
+                return any(&["allowedRecipients"], problem);
+            }
         }
         if layer.inbox.is_some() && layer.inbox != baseline.inbox {
             let problem = "links could lead to another page than that of the user configuration, which could ask for the passphrase";

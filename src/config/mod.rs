@@ -34,6 +34,7 @@ mod resolve;
 mod scalar;
 mod schema;
 mod secret_text;
+mod secrets;
 mod section;
 mod server_kind;
 mod server_name;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
-use super::engines::{ConfiguredEngines, EngineContext, Engines, SecretReader};
+use super::engines::{ConfiguredEngines, EngineContext, Engines};
 use super::entry::{Target, UpstreamConfig, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
 use super::error::ConfigError;
@@ -22,6 +22,7 @@ use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
 use super::recipient::Recipient;
+use super::secrets::{decision_secret, question_token};
 use super::settings::Layer;
 use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
@@ -241,7 +242,7 @@ pub(super) fn resolve(
 }
 
 /// What each source of the server says, the strongest first.
-type Sources = Vec<(Source, Layer)>;
+pub(super) type Sources = Vec<(Source, Layer)>;
 
 /// Reads the options of the engines, with their secrets, and how they send.
 ///
@@ -282,51 +283,6 @@ fn engines_of(
         on_transport_error: layer.on_transport_error,
     })?;
     Ok((engines, transport))
-}
-
-/// Reads the secret that signs decisions.
-fn decision_secret(
-    layer: &Layer,
-    sources: &Sources,
-    environment: &Environment,
-) -> Result<Option<Secret>, ConfigError> {
-    let mut sources = sources.iter();
-    let source = sources.find(|(_, layer)| layer.decision_secret.is_some());
-    let reader = SecretReader {
-        environment,
-        source: source.map(|(source, _)| source),
-    };
-    let secret = layer.decision_secret.as_ref();
-    let secret = secret.map(|text| reader.text("decisionSecret", text.as_written()));
-    let unreadable = |why| ConfigError::Secret {
-        key: "decisionSecret",
-        why,
-    };
-    let secret = secret.transpose().map_err(unreadable)?;
-    Ok(secret.map(Secret::new))
-}
-
-/// Reads the token that is sent with questions.
-fn question_token(
-    layer: &Layer,
-    sources: &Sources,
-    environment: &Environment,
-) -> Result<Option<Secret>, ConfigError> {
-    let mut sources = sources.iter();
-    let source = sources.find(|(_, layer)| layer.question_token.is_some());
-    let reader = SecretReader {
-        environment,
-        source: source.map(|(source, _)| source),
-    };
-    const KEY: &str = "approvalAuthToken";
-    let text = match (&layer.question_token, &layer.question_token_file) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => Err(format!("`{KEY}` and `{KEY}File` are both set; keep one")),
-        (Some(text), None) => reader.text(KEY, text.as_written()),
-        (None, Some(path)) => reader.file(&format!("{KEY}File"), path),
-    };
-    text.map(|text| Some(Secret::new(text)))
-        .map_err(|why| ConfigError::Secret { key: KEY, why })
 }
 
 /// Returns the settings of the inbox for commands that guard no server. From strongest to weakest: flags, the environment,

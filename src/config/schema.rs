@@ -4,9 +4,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::engines::{FILE, MinRisk};
+use super::engines::MinRisk;
 use super::file::LISTS;
 use super::number::Seconds;
+use super::secrets::FILE;
 use super::section::Section;
 use super::setting::{Fallback, Setting};
 use super::settings::SETTINGS;

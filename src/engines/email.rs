@@ -28,7 +28,7 @@ use super::chat::Carried;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{Scrub, TransportSettings};
 use super::inbox::remote::PageUrl;
-use super::registry::{BadOptions, EngineOption, Registration, text};
+use super::registry::{BadOptions, EngineOption, Registration, for_courier, text};
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure};
 
@@ -68,10 +68,7 @@ fn read(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    settings(options, transport).map(|settings| {
-        let settings: Arc<dyn CourierSettings> = Arc::new(settings);
-        Some(settings)
-    })
+    for_courier(settings(options, transport))
 }
 
 fn settings(

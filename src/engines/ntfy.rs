@@ -24,7 +24,7 @@ use self::message::Text;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::disclosure::Disclosure;
 use super::http::{Exchange, PlainHttp, Scrub, TransportSettings, check_url, origin};
-use super::registry::{BadOptions, EngineOption, Registration, text};
+use super::registry::{BadOptions, EngineOption, Registration, for_courier, text};
 use super::webhook::approver_of;
 use crate::approval::item::{Assurance, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
@@ -76,10 +76,7 @@ fn read(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    settings(name, options, transport).map(|settings| {
-        let settings: Arc<dyn CourierSettings> = Arc::new(settings);
-        Some(settings)
-    })
+    for_courier(settings(name, options, transport))
 }
 
 fn settings(

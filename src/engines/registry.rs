@@ -83,6 +83,13 @@ impl EngineOption {
     }
 }
 
+/// Returns an engine's settings as [`Registration::read`] has them.
+pub(super) fn for_courier<S: CourierSettings + 'static>(
+    settings: Result<S, BadOptions>,
+) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
+    Ok(Some(Arc::new(settings?)))
+}
+
 /// Returns the text of an option, without white space around it.
 ///
 /// # Errors

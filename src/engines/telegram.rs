@@ -27,7 +27,7 @@ use self::question::Question;
 use super::chat;
 use super::courier::{Answer, Courier, CourierContext, CourierSettings, Ending};
 use super::http::{HttpRuntime, PlainHttp, Scrub, TransportSettings, check_url};
-use super::registry::{BadOptions, EngineOption, Registration, text};
+use super::registry::{BadOptions, EngineOption, Registration, for_courier, text};
 use super::rows::Rows;
 use crate::approval::item::{Assurance, Item};
 use crate::approval::render::{Markup, Show};
@@ -83,10 +83,7 @@ fn read(
     options: &Map<String, Value>,
     transport: &TransportSettings,
 ) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
-    settings(options, transport).map(|settings| {
-        let settings: Arc<dyn CourierSettings> = Arc::new(settings);
-        Some(settings)
-    })
+    for_courier(settings(options, transport))
 }
 
 fn settings(

@@ -14,10 +14,14 @@ mod ledger;
 mod name;
 #[cfg(feature = "proxy")]
 mod rotation;
+#[cfg(feature = "proxy")]
+mod state_folder;
 
 #[cfg(feature = "proxy")]
 pub use file::{LedgerError, LedgerFile};
 #[cfg(feature = "proxy")]
 pub use ledger::Ledger;
 #[cfg(feature = "proxy")]
-pub use name::{LOGS, ROTATE_AT, log_name};
+pub use name::{LOGS, log_name};
+#[cfg(feature = "proxy")]
+pub use state_folder::{StateFolderLogError, open_in_state_folder};

@@ -2,8 +2,6 @@
 
 /// The folder of the logs in the state folder.
 pub const LOGS: &str = "audit";
-/// The size at which a log in the state folder is rotated, in bytes.
-pub const ROTATE_AT: u64 = 64 * 1024 * 1024;
 /// How many bytes of a server's name are kept.
 const LONGEST: usize = 64;
 /// How many hexadecimal digits of the name's digest distinguish similar file names.

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::*;
 use crate::approval::item::{Assurance, Choice, Closed, Verdict};
 use crate::config::{Environment, Flags, Layer, ServerChoice, load};
-use crate::gate::{EngineId, Resume, Resumption};
+use crate::gate::{EngineId, FromEngine, Resume, Resumption, ToEngine};
 
 /// Engines that keep what they are told.
 #[derive(Debug, Default)]

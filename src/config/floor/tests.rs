@@ -216,6 +216,26 @@ const BELOW: [(&str, &str, &str); 28] = [
 ];
 
 #[test]
+fn no_source_below_a_floor_adds_a_recipient() {
+    let user =
+        r##"{"floor": {}, "approvalProxy": {"allowedRecipients": ["#ops", "a@b.example"]}}"##;
+    for (user, value, is_allowed) in [
+        (user, r##"["#ops"]"##, true),
+        (user, "[]", true),
+        (user, r##"["#ops", "mallory@evil.example"]"##, false),
+        (r#"{"floor": {}}"#, r##"["#ops"]"##, false),
+        ("{}", r#"["mallory@evil.example"]"#, true),
+    ] {
+        let world = World::new().with_user(user);
+        let (world, place) = Way::Proxy.says(world, "allowedRecipients", value).unwrap();
+        match is_allowed {
+            true => drop(world.load().unwrap()),
+            false => world.refused(&[&place, "does not allow"]),
+        }
+    }
+}
+
+#[test]
 fn no_source_below_a_floor_says_where_the_page_of_the_user_is() {
     let page = |url: &str| format!(r#"{{"pageUrl": "{url}"}}"#);
     let (own, other) = (page("http://localhost:1"), page("http://localhost:2"));

@@ -5,9 +5,9 @@
 use std::fmt;
 
 use crate::evidence::record::{Line, Origin, Timestamp};
-use crate::evidence::{LOGS, LedgerError, LedgerFile, ROTATE_AT, log_name};
+use crate::evidence::{StateFolderLogError, open_in_state_folder};
 use crate::sys::clock::Clock;
-use crate::sys::state_dir::{StateDir, StoreError};
+use crate::sys::state_dir::StateDir;
 
 /// The log of the inbox in a state folder. Its file is open only while something is written.
 #[derive(Debug, Clone)]
@@ -18,14 +18,8 @@ const NAME: &str = "inbox";
 
 /// An event cannot be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum Unrecorded {
-    /// The folder of the logs cannot be used.
-    #[error("the audit log of the inbox cannot be opened")]
-    Folder(#[source] StoreError),
-    /// The log cannot be written.
-    #[error("the audit log of the inbox cannot be written")]
-    Log(#[source] LedgerError),
-}
+#[error("the audit log of the inbox cannot be written")]
+pub struct Unrecorded(#[from] StateFolderLogError);
 
 /// What is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +58,17 @@ impl InboxLog {
         name: &str,
         by: &str,
     ) -> Result<(), Unrecorded> {
-        let logs = StateDir::open(&self.0.path().join(LOGS)).map_err(Unrecorded::Folder)?;
-        let path = logs.path().join(log_name(NAME));
         let clock = Clock::start();
         let time = Timestamp::new(clock.now().unix_ms);
         let members = [("device", id), ("name", name), ("by", by)];
         let line = Line::event(&time, &Origin::new("", NAME), &event.to_string(), &members);
-        let mut file = LedgerFile::open_rotating(&path, ROTATE_AT).map_err(Unrecorded::Log)?;
-        file.append(&[line], || clock.now().elapsed)
-            .and_then(|()| file.sync())
-            .map_err(Unrecorded::Log)
+        let write = || {
+            let mut file = open_in_state_folder(self.0.path(), NAME)?;
+            file.append(&[line], || clock.now().elapsed)?;
+            file.sync()?;
+            Ok::<(), StateFolderLogError>(())
+        };
+        Ok(write()?)
     }
 }
 

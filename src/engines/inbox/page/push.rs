@@ -129,11 +129,10 @@ impl App {
         }
         let now_ms = self.now().unix_ms;
         let (waiting, _) = self.store(|store| store.waiting(LOOKED_AT))?;
+        // Before the items count as told of: if this fails, the next change tells of them.
+        let subscriptions = remote.devices(|devices| devices.subscriptions(now_ms))?;
         let news = push.news(&waiting, now_ms);
-        if news.is_empty() {
-            return Ok(());
-        }
-        for (device, json) in remote.devices(|devices| devices.subscriptions(now_ms))? {
+        for (device, json) in subscriptions {
             // Another program may have written anything there.
             let Ok(subscription) = Subscription::from_json(json.as_bytes()) else {
                 continue;
