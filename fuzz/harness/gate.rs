@@ -429,6 +429,7 @@ impl World {
                     ParkedItem {
                         id: found.item.clone(),
                         until_ms: found.until_ms,
+                        is_decided: false,
                     }
                 });
                 let item = parked.as_ref().map(|parked| parked.id.clone());

@@ -13,12 +13,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::driver::Driver;
-use super::lead::Lead;
+use super::lead::{Lead, lease_of};
 use super::log::{ApprovalLog, LogError};
 use super::outcome::{Outcome, Status};
 use super::request::{BadRequest, Request};
 use crate::config::Resolved;
-use crate::engines::inbox::store::{self, Added, StoreError, StoredApproval};
+use crate::engines::inbox::store::{self, Added, Lease, Liveness, StoreError, StoredApproval};
 use crate::evidence::redact::Redaction;
 use crate::gate::{Engine, OnFailure, Patience, Question, ResumeKey, Settings};
 use crate::relay::OutOfBandEngines;
@@ -57,6 +57,8 @@ pub struct Approvals {
     prefix: &'static str,
     /// Which process asks, of those that serve the same agent. `None` if approvals belong to this process.
     lead: Option<Mutex<Lead>>,
+    /// If approvals belong to this process: shows others that it is alive.
+    _life: Option<Lease>,
     /// The approvals that were pending when we looked last.
     pending: watch::Sender<HashSet<String>>,
     /// True once this process ends.
@@ -90,6 +92,9 @@ pub enum ApprovalsError {
     /// The store cannot be used.
     #[error("the store of approvals cannot be used")]
     Store(#[from] StoreError),
+    /// The request cannot be stored.
+    #[error("the request cannot be stored, so nobody was asked")]
+    NotStored(#[source] StoreError),
     /// The audit log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -127,15 +132,16 @@ impl Approvals {
         let redaction = config.settings.redaction.clone();
         let log = ApprovalLog::open(folder, redaction, clock)?;
         let opened = store::open(&dir, &Redaction::default())?;
-        let (mut store, liveness) = (opened.approvals, opened.liveness);
+        let (mut store, mut liveness) = (opened.approvals, opened.liveness);
         store.forget_old(clock.now().unix_ms)?;
+        end_orphans(&mut *store, &mut *liveness, &log)?;
         const UNNAMED: &str = "an agent";
         let mut prefix = "ap_";
         let (owner, is_lasting, name) = match owner {
             Owner::Agent(name) => (format!("agent:{name}"), true, name.clone()),
             Owner::Process => {
                 let random = random_hex(16).map_err(|_| ApprovalsError::Random)?;
-                (format!("process:{random}"), false, UNNAMED.to_owned())
+                (format!("{PROCESS}{random}"), false, UNNAMED.to_owned())
             }
             Owner::Token { token, name } => {
                 let name = name.clone().unwrap_or_else(|| UNNAMED.to_owned());
@@ -146,7 +152,10 @@ impl Approvals {
                 ("holder".to_owned(), true, UNNAMED.to_owned())
             }
         };
-        let lead = is_lasting.then(|| Mutex::new(Lead::new(liveness, &owner)));
+        let (lead, life) = match is_lasting {
+            true => (Some(Mutex::new(Lead::new(liveness, &owner))), None),
+            false => (None, liveness.try_lease(&lease_of(&owner))?),
+        };
         Ok(Arc::new(Approvals {
             settings: config.settings.clone(),
             engines,
@@ -156,6 +165,7 @@ impl Approvals {
             owner,
             prefix,
             lead,
+            _life: life,
             pending: watch::Sender::default(),
             is_closing: watch::Sender::default(),
             name,
@@ -183,6 +193,7 @@ impl Approvals {
     /// Looks at what other processes of this agent have done, from time to time.
     async fn keep_looking(approvals: Weak<Approvals>) {
         let mut looks = interval(LOOK_EVERY);
+        let mut forgot = Instant::now();
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_warned = false;
         loop {
@@ -192,6 +203,10 @@ impl Approvals {
             };
             if *approvals.is_closing.borrow() {
                 return;
+            }
+            if forgot.elapsed() >= FORGET_EVERY {
+                forgot = Instant::now();
+                approvals.forget_old();
             }
             let looked = approvals.take_lead().and_then(|is_new| match is_new {
                 // The inbox must see first that the previous process is gone.
@@ -206,6 +221,13 @@ impl Approvals {
                     tracing::warn!("approvals cannot be followed: {}", with_causes(&error));
                 }
             }
+        }
+    }
+
+    fn forget_old(&self) {
+        let now_ms = self.clock.now().unix_ms;
+        if let Err(error) = self.patiently(|store| store.forget_old(now_ms)) {
+            tracing::warn!("old approvals cannot be forgotten: {}", with_causes(&error));
         }
     }
 
@@ -290,7 +312,8 @@ impl Approvals {
             outcome: None,
         };
         request.approval_request(&self.name)?;
-        match self.patiently(|store| store.add(&stored))? {
+        let added = self.patiently(|store| store.add(&stored));
+        match added.map_err(ApprovalsError::NotStored)? {
             Added::New => {}
             Added::Known(known) if known.body == stored.body => return Ok(known.id),
             Added::Known(_) => {
@@ -652,7 +675,7 @@ impl Approvals {
     }
 
     fn keep(&self, id: &str, outcome: &Outcome) -> Result<bool, StoreError> {
-        let text = serde_json::to_string(outcome).unwrap_or_default();
+        let text = outcome.to_text();
         self.patiently(|store| store.end(id, &text))
     }
 }
@@ -667,10 +690,41 @@ impl Drop for Approvals {
     }
 }
 
+/// Ends the approvals of processes that were killed: nobody can ask about them any more.
+fn end_orphans(
+    store: &mut dyn store::Approvals,
+    liveness: &mut dyn Liveness,
+    log: &ApprovalLog,
+) -> Result<(), ApprovalsError> {
+    for owner in store.owners_of_pending(PROCESS)? {
+        // While we hold its lease, no process can be this one.
+        let Some(_lease) = liveness.try_lease(&lease_of(&owner))? else {
+            continue;
+        };
+        for stored in store.pending(&owner)? {
+            let why = "the process that asked was killed";
+            let outcome = Outcome::of(Status::Cancelled, Some(why.to_owned()));
+            let members = [
+                ("approval_id", &*stored.id),
+                ("state", outcome.status.as_str()),
+                ("agent", &*owner),
+                ("reason", why),
+            ];
+            log.record(&members)?;
+            store.end(&stored.id, &outcome.to_text())?;
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of the owner of approvals that belong to a process.
+const PROCESS: &str = "process:";
 /// How long withdrawing may take.
 const CANCEL_TIME: Duration = Duration::from_secs(5);
 /// How often a locked store is tried, for a second each.
 const STORE_TRIES: usize = 3;
+/// How often a process forgets old approvals.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How often a process looks at what others of the same agent have done.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 

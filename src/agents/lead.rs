@@ -17,11 +17,9 @@ pub(super) struct Lead {
 impl Lead {
     /// Creates the claim. Takes nothing yet.
     pub(super) fn new(liveness: Box<dyn Liveness>, owner: &str) -> Lead {
-        let digest = Sha256::digest(owner);
-        let digits = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
         Lead {
             liveness,
-            name: format!("agent-{}", digits.collect::<String>()),
+            name: lease_of(owner),
             lease: None,
         }
     }
@@ -42,6 +40,13 @@ impl Lead {
         self.lease = self.liveness.try_lease(&self.name)?;
         Ok(self.is_ours())
     }
+}
+
+/// Returns the name of the lease that the process has which asks an owner's questions.
+pub(super) fn lease_of(owner: &str) -> String {
+    let digest = Sha256::digest(owner);
+    let digits = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+    format!("agent-{}", digits.collect::<String>())
 }
 
 #[cfg(test)]

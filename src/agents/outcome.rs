@@ -85,6 +85,11 @@ impl Outcome {
         matches!(self.status, Status::Approved | Status::Denied)
     }
 
+    /// Returns it as the store keeps it.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Returns what an agent gets. `digest` is that of the request. A decision is signed with the secret, if there is one.
     #[must_use]
     pub fn to_json(&self, approval_id: &str, digest: &str, secret: Option<&Secret>) -> Value {

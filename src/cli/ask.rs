@@ -113,11 +113,8 @@ pub(super) fn run(
 ) -> Result<u8, AskError> {
     let request = request(&command).map_err(ApprovalsError::from)?;
     let flags = Flags {
-        // It is never started.
-        server: ServerChoice::Command {
-            program: "ask".into(),
-            args: Vec::new(),
-            name: Some("ask".to_owned()),
+        server: ServerChoice::None {
+            name: "ask".to_owned(),
         },
         layer: *command.settings.0,
     };

@@ -232,11 +232,8 @@ fn usual_config(environment: &Environment) -> Result<Resolved, ConfigError> {
 
 /// Returns the configuration of a server that only has a name.
 fn named_config(name: &str, environment: &Environment) -> Result<Resolved, ConfigError> {
-    let server = ServerChoice::Command {
-        program: "server".into(),
-        args: Vec::new(),
-        name: Some(name.to_owned()),
-    };
+    let name = name.to_owned();
+    let server = ServerChoice::None { name };
     let flags = Flags {
         server,
         layer: Layer::default(),

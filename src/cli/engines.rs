@@ -151,11 +151,8 @@ fn configuration(
             upstream,
             server: source.server,
         },
-        // It is never started.
-        None => ServerChoice::Command {
-            program: "server".into(),
-            args: Vec::new(),
-            name: None,
+        None => ServerChoice::None {
+            name: "server".to_owned(),
         },
     };
     let flags = Flags {

@@ -278,11 +278,8 @@ fn receive(
     if PublicKey::load(dir)?.is_none() {
         return Ok(None);
     }
-    // It is never started.
-    let server = ServerChoice::Command {
-        program: "server".into(),
-        args: Vec::new(),
-        name: None,
+    let server = ServerChoice::None {
+        name: "server".to_owned(),
     };
     let config = match load(
         Flags {

@@ -88,11 +88,8 @@ pub(super) fn run(
     stderr: &Stderr,
 ) -> Result<u8, McpError> {
     let flags = Flags {
-        // It is never started.
-        server: ServerChoice::Command {
-            program: "mcp".into(),
-            args: Vec::new(),
-            name: Some("mcp".to_owned()),
+        server: ServerChoice::None {
+            name: "mcp".to_owned(),
         },
         layer: *command.settings.0,
     };

@@ -52,6 +52,11 @@ pub enum ServerChoice {
         /// The server's name; the host of the URL if `None`.
         name: Option<String>,
     },
+    /// None: agents ask by themselves, or a command only reads the settings.
+    None {
+        /// The name whose settings apply, as if it were a server's.
+        name: String,
+    },
 }
 
 /// The protocol of a server behind a URL.
@@ -95,6 +100,8 @@ pub(super) struct Guarded {
     pub(super) variables: Vec<(String, String)>,
     /// The config file as it was named, if there is one.
     pub(super) file: Option<PathBuf>,
+    /// Whether there is a server at all.
+    pub(super) is_any: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -110,7 +117,17 @@ impl Guarded {
             others: Vec::new(),
             variables: Vec::new(),
             file: None,
+            is_any: true,
             warnings: Vec::new(),
+        }
+    }
+
+    /// Returns no server, under a name. What takes its place is never started.
+    pub(super) fn none(name: String) -> Guarded {
+        let nothing = OsString::new();
+        Guarded {
+            is_any: false,
+            ..Guarded::by_command(nothing, Vec::new(), Some(name))
         }
     }
 
@@ -290,6 +307,7 @@ impl Guarded {
             others,
             variables,
             file: Some(config_path),
+            is_any: true,
             warnings,
         })
     }

@@ -40,6 +40,7 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
             args,
             name,
         } => Guarded::by_command(program, args, name),
+        ServerChoice::None { name } => Guarded::none(name),
         ServerChoice::Url {
             url,
             headers,

@@ -170,7 +170,7 @@ pub(super) fn resolve(
     let usual = environment.home_state_dir();
     user.floors
         .check_state_dir(inbox.state_dir.as_deref(), usual.as_deref())?;
-    let server = guarded.upstream;
+    let (server, is_any) = (guarded.upstream, guarded.is_any);
     if let Target::Url(target) = &server.target {
         warnings.extend(overwritten(target));
     }
@@ -208,7 +208,8 @@ pub(super) fn resolve(
     settings.channels = engines.list.iter().map(|engine| engine.channel).collect();
     if http.as_ref().is_some_and(|http| http.token.is_none()) && !is_open {
         settings.client = Client::Anonymous;
-        warnings.extend(not_asked(&settings.channels));
+        // Without a server, nothing asks clients anyway.
+        warnings.extend(not_asked(&settings.channels).filter(|_| is_any));
     }
     let mut channels = settings.channels.iter();
     if settings.timeout_action == TimeoutAction::Park

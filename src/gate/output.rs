@@ -184,6 +184,8 @@ pub struct ParkedItem {
     pub id: String,
     /// Until when it is parked, in milliseconds since 1970.
     pub until_ms: i64,
+    /// Whether somebody has decided already. The verdict follows, unless it does not count.
+    pub is_decided: bool,
 }
 
 /// A SHA-256 digest of what a session must have in common with the one that parked an item, in order to resume it: the

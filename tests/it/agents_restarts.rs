@@ -93,9 +93,8 @@ fn a_request_that_expired_while_no_process_ran_has_expired() {
     assert_eq!(agent.records(&id), ["asked", "resumed", "expired"]);
 }
 
-/// docs/agents.md: "a process of the agent has to run before the time is up".
 #[test]
-fn a_verdict_that_no_process_has_fetched_in_time_is_no_approval() {
+fn a_verdict_in_time_counts_although_no_process_ran_until_the_time_was_over() {
     let dir = state_folder();
     let mut agent = start(dir.path());
     let id = asks_for(&mut agent, 2);
@@ -104,7 +103,12 @@ fn a_verdict_that_no_process_has_fetched_in_time_is_no_approval() {
     super::support::Terminal::at(dir.path()).approve(&item);
     std::thread::sleep(Duration::from_millis(2_100));
     let mut agent = start(dir.path());
-    assert_eq!(agent.waits(&id)["status"], "expired");
+    assert_eq!(agent.waits(&id)["status"], "approved");
+    assert_eq!(agent.records(&id), ["asked", "resumed", "approved"]);
+    kill(agent);
+    // It has been taken up once. What the agent gets now is what it got.
+    let mut agent = start(dir.path());
+    assert_eq!(agent.checks(&id)["status"], "approved");
     assert_eq!(
         agent.person().history().len(),
         1,
@@ -265,6 +269,12 @@ fn a_request_of_an_unnamed_process_ends_with_it() {
     assert!(error.contains("approval_id"), "{error}");
     let late = agent.person().approvals(&["approve", &item]);
     assert_ne!(late.code, Some(0), "{late:?}");
+    assert_eq!(agent.records(&id), ["asked", "cancelled"]);
+    // A process that still runs keeps its own.
+    let kept = agent.asks("Pay 50 EUR");
+    let other = Agent::start(dir.path(), &[]);
+    assert_eq!(agent.checks(&kept)["status"], "pending");
+    assert_eq!(other.records(&kept), ["asked"]);
 }
 
 #[test]

@@ -104,7 +104,9 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
 fn in_file(flags: Flags) -> (PathBuf, Option<String>) {
     match &flags.server {
         ServerChoice::File { upstream, server } => (upstream.clone(), server.clone()),
-        ServerChoice::Command { .. } | ServerChoice::Url { .. } => panic!("{:?}", flags.server),
+        ServerChoice::Command { .. } | ServerChoice::Url { .. } | ServerChoice::None { .. } => {
+            panic!("{:?}", flags.server)
+        }
     }
 }
 

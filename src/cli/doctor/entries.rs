@@ -459,7 +459,7 @@ impl Entry<'_> {
 fn relative(flags: &Flags) -> Option<Finding> {
     let upstream = match &flags.server {
         ServerChoice::File { upstream, .. } => Some(("--upstream", upstream)),
-        ServerChoice::Command { .. } | ServerChoice::Url { .. } => None,
+        ServerChoice::Command { .. } | ServerChoice::Url { .. } | ServerChoice::None { .. } => None,
     };
     let config = flags.layer.config.as_ref().map(|path| ("--config", path));
     let mut paths = upstream.into_iter().chain(config);

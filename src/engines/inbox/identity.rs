@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ring::hmac;
 
-use super::store::StoreError;
+use super::store::{LASTING, StoreError};
 use crate::gate::ResumeKey;
 use crate::sys::secret::Secret;
 use crate::sys::state_dir::{StateDir, io_error};
@@ -130,7 +130,10 @@ impl Identity {
             }
         }
         parts.add(&resume.0);
-        let mut hex = String::new();
+        let mut hex = match self.server {
+            ServerIdentity::Agents => LASTING.to_owned(),
+            ServerIdentity::Command { .. } | ServerIdentity::Url { .. } => String::new(),
+        };
         for byte in parts.0.sign().as_ref() {
             hex.push_str(&format!("{byte:02x}"));
         }

@@ -75,6 +75,8 @@ pub enum QuestionEnd {
 
 /// The only one that waits for the answer.
 const WAITER: HeldKey = 1;
+/// How long a verdict that is there already may take to arrive.
+const DELIVERY: Duration = Duration::from_secs(60);
 /// Identifies the only lookup.
 const LOOKUP: u64 = 1;
 
@@ -196,7 +198,11 @@ impl Question {
                         let left = parked.until_ms.saturating_sub(now.unix_ms);
                         let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
                         let until = now.elapsed.saturating_add(left);
-                        let until = self.ends.map_or(until, |ends| until.min(ends));
+                        let until = match parked.is_decided {
+                            // In time, however late we are.
+                            true => until.max(now.elapsed.saturating_add(DELIVERY)),
+                            false => self.ends.map_or(until, |ends| until.min(ends)),
+                        };
                         self.ask.resume(parked.id, 0, until);
                         self.ask.wait_again(WAITER, until, &self.settings);
                         Vec::new()

@@ -4,6 +4,8 @@ use super::StoreError;
 
 /// How many approvals of one agent may be pending at once.
 pub const MAX_PENDING: usize = 1_000;
+/// How many owners are returned at once.
+pub const MAX_OWNERS: usize = 1_000;
 /// How long an approval that has ended is kept, in milliseconds: 30 days.
 pub const KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
@@ -55,6 +57,9 @@ pub trait Approvals: Send {
 
     /// Returns the pending approvals of an agent, the oldest first.
     fn pending(&mut self, owner: &str) -> Result<Vec<StoredApproval>, StoreError>;
+
+    /// Returns the agents with pending approvals whose names begin with `beginning`, at most [`MAX_OWNERS`].
+    fn owners_of_pending(&mut self, beginning: &str) -> Result<Vec<String>, StoreError>;
 
     /// Forgets approvals that ended or expired long ago.
     fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError>;

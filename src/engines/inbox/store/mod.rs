@@ -14,7 +14,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub use self::approvals::{Added, Approvals, KEPT_MS, MAX_PENDING, StoredApproval};
+pub use self::approvals::{Added, Approvals, KEPT_MS, MAX_OWNERS, MAX_PENDING, StoredApproval};
 pub use self::devices::{DEVICE_MS, Device, Devices, MAX_DEVICES, MAX_WRONG_CODES, Offer, Paired};
 pub use self::open::{Store, check, may_resume, open};
 pub use crate::approval::item::Closed;
@@ -90,9 +90,10 @@ pub trait ApprovalRequests: Send {
     fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError>;
 
     /// Makes this proxy the owner of an item that was [marked](ApprovalRequests::mark) with this key, if its owner has
-    /// left it or has died, and its parked time is not over. The item stays marked: until it is
-    /// [taken up](ApprovalRequests::take_up), this proxy too may leave it or die. This proxy can take its verdict, if
-    /// there is one, as it was given. Prefers a decided item, then the newest one.
+    /// left it or has died, and its parked time is not over; a decided item whose key begins with [`LASTING`] has
+    /// longer. The item stays marked: until it is [taken up](ApprovalRequests::take_up), this proxy too may leave it or
+    /// die. This proxy can take its verdict, if there is one, as it was given. Prefers a decided item, then the newest
+    /// one.
     fn resume(
         &mut self,
         key: &str,
@@ -237,7 +238,13 @@ pub struct Resumed {
     pub expires_ms: Option<i64>,
     /// The end of its parked time.
     pub parked_until_ms: i64,
+    /// Whether somebody has decided about it.
+    pub is_decided: bool,
 }
+
+/// The beginning of keys whose items can be [resumed](ApprovalRequests::resume) for [`KEPT_MS`] after their time, if
+/// somebody decided in time: an agent's process may run again only days later.
+pub const LASTING: &str = "approval:";
 
 /// A verdict with its signature, if it was made with the passphrase.
 #[derive(Debug, Clone, PartialEq, Eq)]

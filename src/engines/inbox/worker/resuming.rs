@@ -83,6 +83,7 @@ impl Worker {
                 asked_ms,
                 expires_ms,
                 parked_until_ms,
+                is_decided,
             } = found;
             let waiting = Waiting {
                 engines: vec![EngineId::INBOX],
@@ -102,6 +103,7 @@ impl Worker {
             ParkedItem {
                 id,
                 until_ms: parked_until_ms,
+                is_decided,
             }
         });
         // If the session has ended, `leave_abandoned` leaves the item a moment later.

@@ -348,9 +348,14 @@ fn a_withdrawn_question_closes_its_item_and_takes_no_verdict() {
 }
 
 fn found(until_ms: Option<i64>) -> FromEngine {
+    found_decided(until_ms, false)
+}
+
+fn found_decided(until_ms: Option<i64>, is_decided: bool) -> FromEngine {
     let parked = until_ms.map(|until_ms| ParkedItem {
         id: "f".repeat(32),
         until_ms,
+        is_decided,
     });
     FromEngine::Resume(Resumption::Found { lookup: 1, parked })
 }
@@ -396,6 +401,31 @@ fn a_resumed_question_expires_with_its_item() {
     assert_eq!(scene.end, None);
     scene.pass(super::super::GRACE);
     assert_eq!(scene.end, Some(QuestionEnd::Expired));
+}
+
+#[test]
+fn a_verdict_that_was_given_in_time_counts_however_late_it_is_fetched() {
+    for (arrives, is_found) in [(true, true), (false, false)] {
+        let settings = Settings {
+            channels: vec![channel(SLACK)],
+            timeout: Some(Duration::ZERO),
+            ..Settings::default()
+        };
+        let mut scene = Scene::with(settings, Some(KEY));
+        scene.question.find(scene.now);
+        scene.gets(found_decided(Some(1_000_000 - 86_400_000), true));
+        scene.pass(MINUTE / 2);
+        assert_eq!(scene.end, None, "a busy machine needs time to deliver it");
+        if arrives {
+            let id = "f".repeat(32);
+            let level = Assurance::ChannelAuthenticated;
+            scene.gets(verdict(SLACK, id, Choice::Approve, level));
+        }
+        scene.pass(MINUTE);
+        let is_decided = matches!(scene.end, Some(QuestionEnd::Decided { .. }));
+        assert_eq!(is_decided, is_found);
+        assert!(scene.asked.is_empty());
+    }
 }
 
 #[test]

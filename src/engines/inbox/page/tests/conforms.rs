@@ -41,6 +41,10 @@ impl Approvals for NoApprovals {
         Ok(Vec::new())
     }
 
+    fn owners_of_pending(&mut self, _: &str) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn forget_old(&mut self, _: i64) -> Result<(), StoreError> {
         Ok(())
     }

@@ -24,7 +24,10 @@ pub(crate) fn an_approval_is_its_agents_alone_and_ends_once(new: New) {
     assert_eq!(other.find("b", "ann").unwrap(), None);
     assert_eq!(store.pending("ann").unwrap(), [approval("a", None)]);
     assert_eq!(store.pending("bob").unwrap(), []);
+    assert_eq!(store.owners_of_pending("an").unwrap(), ["ann"]);
+    assert_eq!(store.owners_of_pending("a%").unwrap(), [""; 0]);
     assert!(store.end("a", "1").unwrap());
+    assert_eq!(store.owners_of_pending("").unwrap(), [""; 0]);
     assert!(!other.end("a", "2").unwrap());
     let ended = other.find("a", "ann").unwrap().unwrap();
     assert_eq!(ended.outcome.as_deref(), Some("1"));

@@ -242,6 +242,7 @@ fn run(new: New, steps: &[Step]) {
                     asked_ms: known[at].asked_ms,
                     expires_ms: known[at].expires_ms,
                     parked_until_ms: known[at].parked_until_ms.unwrap(),
+                    is_decided: known[at].is_decided(),
                 });
                 assert_eq!(resumed, expected);
                 if let Some(at) = best {

@@ -21,6 +21,7 @@ pub(crate) fn an_item_that_was_left_is_resumed_as_it_was_asked_and_only_with_its
         asked_ms: 1_000,
         expires_ms: Some(5_000),
         parked_until_ms: UNTIL,
+        is_decided: false,
     };
     assert_eq!(resumed, Some(expected));
     // From now on it belongs to the new owner, as if that proxy had asked.

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Row};
 
 use super::{SqliteLogins, to_limit};
 use crate::engines::inbox::store::{
-    Added, Approvals, KEPT_MS, MAX_PENDING, StoreError, StoredApproval,
+    Added, Approvals, KEPT_MS, MAX_OWNERS, MAX_PENDING, StoreError, StoredApproval,
 };
 
 const COLUMNS: &str = "id, owner, idempotency_key, body, asked_ms, expires_ms, outcome";
@@ -75,6 +75,16 @@ impl Approvals for SqliteLogins {
         self.store()?.read(|db| {
             let mut found = db.prepare(&sql)?;
             let found = found.query_map([owner], read)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn owners_of_pending(&mut self, beginning: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT owner FROM approvals INDEXED BY pending_approvals \
+             WHERE outcome IS NULL AND substr(owner, 1, length(?1)) = ?1 LIMIT ?2";
+        self.store()?.read(|db| {
+            let mut found = db.prepare(sql)?;
+            let found = found.query_map((beginning, to_limit(MAX_OWNERS)), |row| row.get(0))?;
             Ok(found.collect::<Result<_, _>>()?)
         })
     }

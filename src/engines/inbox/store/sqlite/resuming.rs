@@ -11,7 +11,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
 use super::{DbError, SqliteStore, close, forget_verdict, leases, to_limit};
-use crate::engines::inbox::store::{Closed, Resumed, StoreError};
+use crate::engines::inbox::store::{Closed, KEPT_MS, Resumed, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::{StateDir, io_error};
 
@@ -24,14 +24,17 @@ const MAX_CANDIDATES: usize = 100;
 
 /// The items with a key, in the order in which to resume them.
 pub(super) const CANDIDATES: &str = "SELECT seq, proxy FROM items INDEXED BY resumes \
-     WHERE resume = ?1 AND state IN ('parked', 'approved', 'denied') AND parked_until_ms > ?2 \
+     WHERE resume = ?1 AND state IN ('parked', 'approved', 'denied') \
+     AND (parked_until_ms > ?2 OR open = 0 AND resume GLOB 'approval:*') \
      ORDER BY open, asked_ms DESC, seq DESC LIMIT ?3";
 /// The items of a dead proxy that others may resume.
 pub(super) const LEFT_BEHIND: &str = "SELECT seq FROM items INDEXED BY resumes \
      WHERE resume IS NOT NULL AND proxy = ? LIMIT ?";
-/// The items that were decided, or closed by an older version, and that nobody resumed in time.
+/// The items that were decided, or closed by an older version, and that nobody resumed in time: by the first time, or by
+/// the second one if their keys are [`LASTING`](crate::engines::inbox::store::LASTING).
 pub(super) const LAPSED: &str = "SELECT seq FROM items INDEXED BY resume_ends \
-     WHERE resume IS NOT NULL AND open = 0 AND parked_until_ms <= ? LIMIT ?";
+     WHERE resume IS NOT NULL AND open = 0 AND parked_until_ms <= ?1 \
+     AND (parked_until_ms <= ?2 OR resume NOT GLOB 'approval:*') LIMIT ?3";
 /// True if any item may be resumed.
 pub(super) const IS_ANY: &str = "SELECT EXISTS (SELECT 1 FROM items INDEXED BY resume_ends \
      WHERE resume IS NOT NULL)";
@@ -104,18 +107,20 @@ fn claim(
 ) -> Result<Option<Resumed>, DbError> {
     let sql = format!(
         "UPDATE items SET proxy = ?4, delivery = {HANDED_ON} \
-         WHERE seq = ?1 AND resume = ?2 AND proxy = ?3 AND parked_until_ms > ?5 AND {IS_PARKED}"
+         WHERE seq = ?1 AND resume = ?2 AND proxy = ?3 AND {IS_PARKED} \
+         AND (parked_until_ms > ?5 OR open = 0 AND resume GLOB 'approval:*')"
     );
     if tx.execute(&sql, (seq, key, owner, proxy, now_ms))? == 0 {
         return Ok(None);
     }
-    let sql = "SELECT id, asked_ms, expires_ms, parked_until_ms FROM items WHERE seq = ?";
+    let sql = "SELECT id, asked_ms, expires_ms, parked_until_ms, open = 0 FROM items WHERE seq = ?";
     let resumed = tx.query_row(sql, [seq], |row| {
         Ok(Resumed {
             id: row.get("id")?,
             asked_ms: row.get("asked_ms")?,
             expires_ms: row.get("expires_ms")?,
             parked_until_ms: row.get("parked_until_ms")?,
+            is_decided: row.get(4)?,
         })
     });
     Ok(Some(resumed?))
@@ -189,7 +194,8 @@ pub(super) fn forget_lapsed(
     limit: usize,
 ) -> Result<usize, DbError> {
     let mut found = tx.prepare(LAPSED)?;
-    let found = found.query_map((now_ms, to_limit(limit)), |row| row.get(0))?;
+    let old = now_ms.saturating_sub(KEPT_MS);
+    let found = found.query_map((now_ms, old, to_limit(limit)), |row| row.get(0))?;
     let found: Vec<i64> = found.collect::<Result<_, _>>()?;
     for seq in &found {
         forget_verdict(tx, *seq, &Redaction::default())?;

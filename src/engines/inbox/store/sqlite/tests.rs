@@ -19,7 +19,9 @@ use super::*;
 use crate::engines::inbox::store::conformance::{
     self, REDACTED, UNTIL, asked, elsewhere, ids, item, verdict,
 };
-use crate::engines::inbox::store::{HISTORY_MS, Lease, Liveness as _, Logins as _, Token};
+use crate::engines::inbox::store::{
+    HISTORY_MS, KEPT_MS, LASTING, Lease, Liveness as _, Logins as _, Token,
+};
 use crate::sys::state_dir::for_test;
 
 /// A store in its own folder.

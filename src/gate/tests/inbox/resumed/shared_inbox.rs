@@ -102,6 +102,7 @@ impl SharedInbox {
                     ParkedItem {
                         id: id.clone(),
                         until_ms: row.parked_until.unwrap(),
+                        is_decided: row.verdict.is_some(),
                     }
                 });
                 return Some(Resumption::Found { lookup, parked });

@@ -65,6 +65,43 @@ fn nobody_resumes_an_expired_item_and_a_sweep_forgets_its_verdict() {
 }
 
 #[test]
+fn a_verdict_about_an_approval_is_kept_for_weeks_after_its_time() {
+    let mut scene = Scene::new();
+    let alive = scene.lease("p");
+    let _other = scene.lease("q");
+    for id in ["open", "decided", "fetched", "taken"] {
+        scene.store.ask(&asked(id, 1_000), "p").unwrap();
+        scene.store.park(id, UNTIL).unwrap();
+        let key = format!("{LASTING}{id}");
+        assert!(scene.store.mark(id, "p", &key).unwrap());
+    }
+    for id in ["decided", "fetched"] {
+        scene.decide(id, Choice::Approve);
+    }
+    drop(alive);
+    let given = scene.decide("taken", Choice::Deny);
+    let late = UNTIL + KEPT_MS - 1;
+    scene.store.sweep(late).unwrap();
+    let mut resume = |id: &str, now_ms| {
+        let found = scene.store.resume(&format!("{LASTING}{id}"), "q", now_ms);
+        found.unwrap().map(|found| found.is_decided)
+    };
+    // Nobody decided in time.
+    assert_eq!(resume("open", late), None);
+    for id in ["fetched", "taken"] {
+        assert_eq!(resume(id, late), Some(true), "{id}");
+    }
+    let verdicts = scene.store.take_verdicts("q").unwrap();
+    assert_eq!(verdicts.len(), 2);
+    assert!(verdicts.contains(&("taken".to_owned(), given)));
+    assert!(scene.store.take_up("taken", "q").unwrap());
+    scene.store.sweep(UNTIL + KEPT_MS).unwrap();
+    let found = scene.store.resume(&format!("{LASTING}decided"), "q", 0);
+    assert_eq!(found.unwrap(), None);
+    assert!(!scene.is_flagged());
+}
+
+#[test]
 fn a_marked_item_changed_by_an_older_version_is_not_resumed() {
     let mut scene = Scene::new();
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
