@@ -99,7 +99,7 @@ def needs_clients(only: str) -> bool:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import agents, at_once, clients, eras, everything, filesystem, git, prefix, restarts, same, typescript, urls, wrap
+    from interop import agents, agents_compat, at_once, clients, eras, everything, filesystem, git, prefix, restarts, same, typescript, urls, wrap
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -109,7 +109,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     print(f"# {versions(proxy, cache)}")
     parts = [filesystem, everything, git, same, prefix, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
-    parts += [over_http_again, over_http_typescript, restarts, agents, clients, wrap]
+    parts += [over_http_again, over_http_typescript, restarts, agents, agents_compat, clients, wrap]
     for part in parts:
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"

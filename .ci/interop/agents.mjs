@@ -1,28 +1,7 @@
 // The TypeScript clients with `approval-proxy mcp`. `agents.py` starts it with one argument, a JSON object: the
 // generation of the client, the folder of the packages, the server's command and its URL, and the state folder.
 
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
-import { begin, check, equal, plan, sdk, text } from "./driver.mjs";
-
-const run = promisify(execFile);
-const MODES = {
-  legacy: { era: plan.legacy, mode: "legacy" },
-  auto: { era: plan.modern, mode: "auto" },
-  [plan.modern]: { era: plan.modern, mode: { pin: plan.modern } },
-};
-
-/** Waits for the item that has this mark, and decides about it. */
-async function decide(mark, verdict) {
-  const place = ["--state-dir", plan.state];
-  for (let tries = 0; tries < 400; tries += 1) {
-    const { stdout } = await run(plan.proxy, ["approvals", "list", "--json", ...place]);
-    const item = JSON.parse(stdout).find((found) => JSON.stringify(found).includes(mark));
-    if (item) return void (await run(plan.proxy, ["approvals", verdict, item.id, ...place]));
-    await new Promise((done) => setTimeout(done, 20));
-  }
-  throw new Error(`nobody was asked about ${mark}`);
-}
+import { begin, check, decide, equal, MODES, plan, sdk, text } from "./driver.mjs";
 
 async function use(how, transport, { era, mode }) {
   begin(`${how}: `);
@@ -35,7 +14,7 @@ async function use(how, transport, { era, mode }) {
   for (const [verdict, status] of [["approve", "approved"], ["deny", "denied"]]) {
     const mark = `${how}: ${verdict}`;
     const asked = sdk.call(client, "request_approval", { action: mark, wait_seconds: 30 });
-    const [found] = await Promise.all([asked, decide(mark, verdict)]);
+    const [found] = await Promise.all([asked, decide(plan.state, mark, verdict)]);
     equal(verdict, found.structuredContent?.status, status);
     equal("the text says the same", JSON.parse(text(found)), found.structuredContent);
   }

@@ -1,9 +1,10 @@
 // Shared by the scenes of the TypeScript clients: the plan, both generations of the SDK, checks, and
 // connections with and without the proxy.
 
+import { execFile } from "node:child_process";
 import { createRequire } from "node:module";
 import { readFileSync, writeFileSync } from "node:fs";
-import { isDeepStrictEqual } from "node:util";
+import { isDeepStrictEqual, promisify } from "node:util";
 import { join } from "node:path";
 
 export const plan = JSON.parse(process.argv[2]);
@@ -75,6 +76,27 @@ export async function until(holds, milliseconds = 8000) {
   const end = Date.now() + milliseconds;
   while (!holds() && Date.now() < end) await new Promise((done) => setTimeout(done, 10));
   return Boolean(holds());
+}
+
+/** The eras that the second generation speaks, by the client's mode. */
+export const MODES = {
+  legacy: { era: plan.legacy, mode: "legacy" },
+  auto: { era: plan.modern, mode: "auto" },
+  [plan.modern]: { era: plan.modern, mode: { pin: plan.modern } },
+};
+
+const run = promisify(execFile);
+
+/** Waits for the item of the inbox in `state` that has this mark, and decides about it. */
+export async function decide(state, mark, verdict) {
+  const place = ["--state-dir", state];
+  for (let tries = 0; tries < 400; tries += 1) {
+    const { stdout } = await run(plan.proxy, ["approvals", "list", "--json", ...place]);
+    const item = JSON.parse(stdout).find((found) => JSON.stringify(found).includes(mark));
+    if (item) return void (await run(plan.proxy, ["approvals", verdict, item.id, ...place]));
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  throw new Error(`nobody was asked about ${mark}`);
 }
 
 export const text = (result) => (result.content ?? []).map((block) => block.text ?? "").join("\n");
