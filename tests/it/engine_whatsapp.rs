@@ -312,7 +312,7 @@ fn a_poll_about_a_call_with_a_secret_offers_the_inbox_in_place_of_a_yes() {
     let id = session.call("wipe", json!({"password": "hunter2-XK"}));
     let item = session.terminal().wait_for_item("wipe");
     eventually("a poll", || {
-        bridge.seen("POST", "/bridge/whatsapp_poll") == 1
+        bridge.state.asked.lock().unwrap().polls.len() == 1
     });
     let poll = bridge.state.asked.lock().unwrap().polls[0].clone();
     assert_eq!(poll["options"], json!(["Decide in the inbox", "❌ Deny"]));

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::support::remote::free_port;
 use super::support::{InboxProcess, ProxyTest, Session, Terminal, announced_page, eventually};
 
 /// Longer than a proxy may take to notice something and to act.
@@ -40,12 +41,6 @@ fn put(path: &Path, text: &str) -> File {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     File::options().write(true).open(path).unwrap()
-}
-
-/// Returns a port at which nobody is listening now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Listens at a port, without being the page.

@@ -75,8 +75,7 @@ pub(super) async fn pair(
                     say(&format!("Paired: device {id}, {name}\n"))?;
                     return Ok(Pairing::Done);
                 }
-                // The page revokes a device that it cannot record.
-                "the device was revoked at once; `approval-proxy doctor` says whether the audit log can be written"
+                "it cannot be recorded; `approval-proxy doctor` says whether the audit log can be written"
                     .to_owned()
             }
             Offer::Void => format!(

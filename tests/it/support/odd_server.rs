@@ -142,8 +142,10 @@ impl OddServer {
                     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\
                                 content-type: text/event-stream\r\n\r\n";
                     let event = format!("event: endpoint{line_end}data: /messages?s=1{line_end}");
+                    // A client that has the endpoint posts at once.
+                    let mut open = open.lock().unwrap();
                     let _ = write!(stream, "{head}{event}{line_end}");
-                    *open.lock().unwrap() = Some(stream);
+                    *open = Some(stream);
                 }
                 ("POST", "/messages") => {
                     let _ = stream.write_all(response(202, &[], "Accepted").as_bytes());

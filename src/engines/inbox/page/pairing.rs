@@ -285,17 +285,20 @@ pub(super) async fn pair(
         until_ms: now_ms.saturating_add(DEVICE_MS),
     };
     let code = PairingCode::typed(form.get("code")).hash(&app.secret);
-    let paired = remote.devices(|devices| devices.pair(&code, &device, &hash))?;
+    let mut recorded = Ok(());
+    let mut record = || {
+        recorded = remote.record(DeviceEvent::Paired, &device);
+        recorded.is_ok()
+    };
+    let paired = remote.devices(|devices| devices.pair(&code, &device, &hash, &mut record))?;
     match paired {
         Paired::Done => {}
         Paired::WrongCode => return Err(PageError::NotPaired(NotPaired::WrongCode)),
         Paired::NoCode => return Err(PageError::NotPaired(NotPaired::NoCode)),
         Paired::TooMany => return Err(PageError::NotPaired(NotPaired::TooMany)),
+        Paired::Unrecorded => {}
     }
-    if let Err(error) = remote.record(DeviceEvent::Paired, &device) {
-        remote.devices(|devices| devices.revoke(&device.id))?;
-        return Err(error);
-    }
+    recorded?;
     Ok(app.logged_in(&session, SESSION))
 }
 

@@ -35,6 +35,8 @@ pub enum Paired {
     NoCode,
     /// [`MAX_DEVICES`] are paired. The code stays valid.
     TooMany,
+    /// It could not be recorded, so it is not paired. The code is used up.
+    Unrecorded,
 }
 
 /// What became of a code.
@@ -63,13 +65,14 @@ pub trait Devices: Send {
     /// Returns what became of a code that was offered.
     fn offered(&mut self, code: &[u8; 32], now_ms: i64) -> Result<Offer, StoreError>;
 
-    /// Pairs a device, whose session has this hash, if the code is valid. A code pairs one of several callers.
-    /// [`MAX_WRONG_CODES`] wrong ones void it.
+    /// Pairs a device, whose session has this hash, if the code is valid and `record` returns true. A code pairs one of
+    /// several callers. [`MAX_WRONG_CODES`] wrong ones void it.
     fn pair(
         &mut self,
         code: &[u8; 32],
         device: &Device,
         session: &[u8; 32],
+        record: &mut dyn FnMut() -> bool,
     ) -> Result<Paired, StoreError>;
 
     /// Returns the device whose session has this hash.

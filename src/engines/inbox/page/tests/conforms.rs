@@ -80,6 +80,7 @@ conforms! {
         a_decision_made_elsewhere_updates_its_withdrawn_item;
     devices:
         a_code_pairs_one_device_once_and_until_it_expires,
+        a_device_that_cannot_be_recorded_is_not_paired,
         five_wrong_codes_void_a_code_and_the_next_one_is_valid,
         a_device_is_known_by_its_session_until_it_is_revoked_or_expires,
         only_so_many_devices_are_paired_and_a_revoked_or_expired_one_makes_room,

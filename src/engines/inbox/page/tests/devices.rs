@@ -56,6 +56,7 @@ impl Devices for SharedDevices {
         code: &[u8; 32],
         device: &Device,
         session: &[u8; 32],
+        record: &mut dyn FnMut() -> bool,
     ) -> Result<Paired, StoreError> {
         self.with(|known| {
             let now_ms = device.paired_ms;
@@ -74,6 +75,9 @@ impl Devices for SharedDevices {
                 return Paired::TooMany;
             }
             *used = Some(device.id.clone());
+            if !record() {
+                return Paired::Unrecorded;
+            }
             known.devices.push((device.clone(), *session, None));
             Paired::Done
         })

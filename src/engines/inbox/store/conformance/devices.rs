@@ -20,7 +20,7 @@ fn device(number: u8, now_ms: i64) -> Device {
 
 fn pair(store: &mut dyn Devices, code: &[u8; 32], number: u8, now_ms: i64) -> Paired {
     store
-        .pair(code, &device(number, now_ms), &[number; 32])
+        .pair(code, &device(number, now_ms), &[number; 32], &mut || true)
         .unwrap()
 }
 
@@ -49,6 +49,18 @@ pub(crate) fn a_code_pairs_one_device_once_and_until_it_expires(new: New) {
     // Whoever waits for the code learns it even after the code's time.
     let used = store.offered(&CODE, 2_000).unwrap();
     assert_eq!(used, Offer::Used(devices[0].id.clone()));
+}
+
+pub(crate) fn a_device_that_cannot_be_recorded_is_not_paired(new: New) {
+    let scene = Scene::new(new);
+    let mut store = scene.devices();
+    store.offer(&CODE, 1_000).unwrap();
+    let refused = store.pair(&CODE, &device(1, 0), &[1; 32], &mut || false);
+    assert_eq!(refused.unwrap(), Paired::Unrecorded);
+    assert_eq!(store.devices(0).unwrap(), []);
+    let used = store.offered(&CODE, 0).unwrap();
+    assert_eq!(used, Offer::Used(device(1, 0).id));
+    assert_eq!(pair(&mut *store, &CODE, 2, 0), Paired::NoCode);
 }
 
 pub(crate) fn five_wrong_codes_void_a_code_and_the_next_one_is_valid(new: New) {

@@ -40,6 +40,7 @@ impl Devices for SqliteLogins {
         code: &[u8; 32],
         device: &Device,
         session: &[u8; 32],
+        record: &mut dyn FnMut() -> bool,
     ) -> Result<Paired, StoreError> {
         let now_ms = device.paired_ms;
         // Reading first, so that attempts without a valid code do not lock others out.
@@ -62,11 +63,15 @@ impl Devices for SqliteLogins {
                 return Ok(Paired::TooMany);
             }
             let Device { id, name, paired_ms, used_ms, until_ms } = device;
+            tx.execute("UPDATE codes SET device = ?", [id])?;
+            // Before anybody can see the device.
+            if !record() {
+                return Ok(Paired::Unrecorded);
+            }
             tx.execute(
                 "INSERT INTO devices (id, session, name, paired_ms, used_ms, until_ms) VALUES (?, ?, ?, ?, ?, ?)",
                 (id, session, name, paired_ms, used_ms, until_ms),
             )?;
-            tx.execute("UPDATE codes SET device = ?", [id])?;
             Ok(Paired::Done)
         })
     }

@@ -22,7 +22,7 @@ fn a_device_with_an_id_that_is_none_of_ours_does_not_exist() {
             used_ms: 1,
             until_ms: i64::MAX,
         };
-        devices.pair(&hash, &device, &hash).unwrap();
+        devices.pair(&hash, &device, &hash, &mut || true).unwrap();
     }
     let listed = devices.devices(1).unwrap();
     let ids: Vec<&str> = listed.iter().map(|device| &*device.id).collect();
