@@ -86,6 +86,7 @@ fn item(number: u32, server: &str, tool: &str, risk: Risk, call: &str, asked_ms:
         Risk::Unknown => "neither its name nor its hints say that it only reads",
     };
     Item {
+        form: None,
         id: format!(
             "{:032x}",
             u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060
@@ -228,6 +229,7 @@ fn past(store: &mut Memory, now_ms: i64) -> Result<(), StoreError> {
                 let reason = (choice == Choice::Deny)
                     .then(|| "Ask Ada first; she still needs that account.".to_owned());
                 let verdict = Verdict {
+                    fields: None,
                     choice,
                     reason,
                     cover: Duration::from_secs(if rest == 0 { 900 } else { 0 }),

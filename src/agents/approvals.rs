@@ -644,6 +644,10 @@ impl Approvals {
         ] {
             members.extend(value.as_deref().map(|value| (member, value)));
         }
+        let fields = serde_json::to_string(&outcome.fields).unwrap_or_default();
+        if !outcome.fields.is_empty() {
+            members.push(("fields", &fields));
+        }
         self.log.record(&members)
     }
 

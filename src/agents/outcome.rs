@@ -128,7 +128,10 @@ impl From<QuestionEnd> for Outcome {
                 engine,
                 assurance,
                 decided_ms,
+                fields,
             } => Outcome {
+                fields: (fields.and_then(|fields| serde_json::from_str(&fields).ok()))
+                    .unwrap_or_default(),
                 approver,
                 engine: Some(engine.to_owned()),
                 assurance: Some(assurance.as_str().to_owned()),

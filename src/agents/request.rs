@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::signature;
 use crate::approval::digest::CallDigest;
+use crate::approval::form::Form;
 use crate::approval::request::{ApprovalRequest, QuestionKind};
 use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
@@ -33,6 +34,8 @@ pub struct Request {
     /// What people are shown: `action`, `summary`, `details` and `reason`, as the agent wrote them.
     shown: Map<String, Value>,
     risk: Risk,
+    /// What a yes must fill in, as the agent wrote it.
+    form: Option<Value>,
     /// The engines to ask; all if empty.
     pub(super) recipients: Vec<String>,
     pub(super) timeout: Duration,
@@ -63,6 +66,7 @@ impl Request {
         let mut request = Request {
             shown: Map::new(),
             risk: Risk::Medium,
+            form: None,
             recipients: Vec::new(),
             timeout: Duration::from_secs(TIMEOUT.0),
             idempotency_key: None,
@@ -127,6 +131,11 @@ impl Request {
                     )
                 })?;
             }
+            "form" => {
+                Form::read(value)
+                    .map_err(|error| BadRequest(format!("{error}; nobody was asked")))?;
+                self.form = Some(value.clone());
+            }
             "timeout_seconds" => self.timeout = seconds(argument, value, 1, TIMEOUT.1)?,
             "idempotency_key" => {
                 let key = value.as_str();
@@ -146,13 +155,16 @@ impl Request {
 
     /// Returns what makes this request the same as another one: all of it but its key.
     pub(super) fn body(&self) -> String {
-        json!({
+        let mut body = json!({
             "shown": self.shown,
             "risk": self.risk.as_str(),
             "recipients": self.recipients,
             "timeout_seconds": self.timeout.as_secs(),
-        })
-        .to_string()
+        });
+        if let (Some(form), Some(members)) = (&self.form, body.as_object_mut()) {
+            members.insert("form".to_owned(), form.clone());
+        }
+        body.to_string()
     }
 
     /// Reads what [`Request::body`] returned.
@@ -162,6 +174,8 @@ impl Request {
         for member in ["risk", "recipients", "timeout_seconds"] {
             arguments.insert(member.to_owned(), body.get(member)?.clone());
         }
+        let form = body.get("form").cloned();
+        arguments.extend(form.map(|form| ("form".to_owned(), form)));
         Request::read(&arguments).ok()
     }
 
@@ -208,6 +222,7 @@ impl Request {
             client: Some(Arc::from(agent)),
             client_title: None,
             covers: Duration::ZERO,
+            form: self.form.as_ref().map(|form| form.to_string().into()),
         })
     }
 }
@@ -247,6 +262,7 @@ mod tests {
         let request = read(json!({
             "action": "Pay 40 €", "summary": "hosting", "details": {"n": 1e21, "a": ["ü"]},
             "reason": null, "risk": "high", "recipients": ["ops"], "timeout_seconds": 60,
+            "form": {"type": "object", "properties": {"po": {"type": "string"}}, "required": ["po"]},
         }))
         .unwrap();
         assert_eq!(Request::from_body(&request.body()), Some(request));
@@ -282,6 +298,10 @@ mod tests {
                 "idempotency_key",
             ),
             (json!({"action": "x", "approved": true}), "approved"),
+            (
+                json!({"action": "x", "form": {"type": "object", "properties": {"o": {"type": "object"}}}}),
+                "/properties/o/type",
+            ),
             (
                 json!({"action": "x", "details": {"a": "x".repeat(MAX_BYTES)}}),
                 "details",

@@ -219,6 +219,7 @@ fn tools() -> &'static [Tool] {
                 "reason": {"type": "string", "description": "Why you want to do it"},
                 "risk": {"type": "string", "enum": ["low", "medium", "high"], "default": "medium"},
                 "recipients": {"type": "array", "items": {"type": "string"}, "description": "Engines of the configuration to ask; all of them if omitted"},
+                "form": {"type": "object", "description": "What the person must fill in to approve: a flat JSON Schema, as elicitation has it, with texts, numbers, booleans and choices. The answers come back as `fields`"},
                 "wait_seconds": wait(WAIT.0),
                 "timeout_seconds": {"type": "number", "minimum": 1, "maximum": TIMEOUT.1, "default": TIMEOUT.0, "description": "How long the person has, in seconds"},
                 "idempotency_key": {"type": "string", "description": "The same key and request ask only once"},

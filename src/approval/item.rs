@@ -42,6 +42,8 @@ pub struct Item {
     pub client: Option<String>,
     /// The client's title for itself, if it gives one.
     pub client_title: Option<String>,
+    /// The [form](super::form::Form) that a yes must fill in, as JSON; `None` if there is none.
+    pub form: Option<String>,
     /// When the question was asked, in milliseconds since 1970, UTC.
     pub asked_ms: i64,
     /// When the person's time is up; `None` if there is no limit.
@@ -72,10 +74,12 @@ impl Item {
         ];
         // Older proxies do not know titles. Without a title, the fingerprint is the same as theirs.
         let titles = [self.title.as_deref(), self.client_title.as_deref()];
-        let has_titles = titles.iter().any(Option::is_some);
+        let has_titles = titles.iter().any(Option::is_some) || self.form.is_some();
         let titles = titles.into_iter().filter(|_| has_titles);
+        // Nor forms.
+        let form = self.form.iter().map(|form| Some(&**form));
         let mut hasher = Sha256::new();
-        for part in parts.into_iter().chain(titles) {
+        for part in parts.into_iter().chain(titles).chain(form) {
             let length = part.map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX - 1));
             // No text is that long, so this length stands for a missing part.
             hasher.update(length.unwrap_or(u64::MAX).to_be_bytes());
@@ -93,6 +97,8 @@ pub struct Verdict {
     pub choice: Choice,
     /// The reason, in the person's own words.
     pub reason: Option<String>,
+    /// The answers to the item's form, a JSON object; `None` if it has none, and for a no.
+    pub fields: Option<String>,
     /// How long an approval also covers the same call; zero means not at all.
     pub cover: Duration,
     /// How certain it is that a person decided.
@@ -276,11 +282,12 @@ mod tests {
             digest: "d".into(),
             client: None,
             client_title: None,
+            form: None,
             asked_ms: 1,
             expires_ms: None,
         };
         type Change = fn(&mut Item);
-        let changes: [Change; 16] = [
+        let changes: [Change; 17] = [
             |i| i.id.push('x'),
             |i| i.server.push('x'),
             |i| i.tool.push('x'),
@@ -294,6 +301,7 @@ mod tests {
             |i| i.client = Some(String::new()),
             |i| i.title = Some(String::new()),
             |i| i.client_title = Some(String::new()),
+            |i| i.form = Some(String::new()),
             |i| i.asked_ms = 2,
             |i| i.expires_ms = Some(1),
             |i| (i.server, i.tool) = ("st".into(), String::new()),

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod digest;
 pub mod display;
 mod exempt;
+pub mod form;
 pub mod item;
 pub mod prompt;
 pub mod render;

@@ -49,6 +49,8 @@ pub struct ApprovalRequest {
     pub client_title: Option<String>,
     /// How long an approval also covers identical calls; zero means not at all.
     pub covers: Duration,
+    /// The [form](super::form::Form) that a yes must fill in, as JSON; `None` if there is none.
+    pub form: Option<Arc<str>>,
 }
 
 impl ApprovalRequest {
@@ -89,6 +91,7 @@ impl ApprovalRequest {
             digest: self.digest.to_string(),
             client: self.client.as_deref().map(str::to_owned),
             client_title: self.client_title.clone(),
+            form: self.form.as_deref().map(str::to_owned),
             asked_ms,
             expires_ms,
         }

@@ -20,7 +20,8 @@ use super::inbox::{InboxError, open};
 use super::options::StateDirOption;
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
-use crate::approval::item::{Assurance, Choice, Verdict, read_approver};
+use crate::approval::form::{BadAnswer, Form};
+use crate::approval::item::{Assurance, Choice, Item, Verdict, read_approver};
 use crate::config::{Environment, Fault, InboxSettings, Value as _, Whole, escaped};
 use crate::engines::inbox::passphrase::{PublicKey, unlock};
 use crate::engines::inbox::store::{
@@ -75,6 +76,10 @@ pub(super) enum Approvals {
         /// Give a reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+
+        /// Answer a question of the form; repeat it for each, and for each of several choices
+        #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+        fields: Vec<(String, String)>,
 
         /// Let this very call run again for this many minutes, at most 1440
         #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
@@ -135,6 +140,11 @@ fn count(text: &str) -> Result<Whole<1, 1000>, Fault> {
     Whole::from_text(text.trim())
 }
 
+fn field(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn minutes(text: &str) -> Result<Whole<1, 1440>, Fault> {
     Whole::from_text(text.trim())
 }
@@ -187,6 +197,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
         Approvals::Approve {
             id,
             reason,
+            fields,
             minutes,
             approver,
             json,
@@ -197,6 +208,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
             let wanted = Wanted {
                 choice: Choice::Approve,
                 reason,
+                fields,
                 cover,
                 approver: approver.or(settings.approver),
             };
@@ -211,6 +223,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
             let wanted = Wanted {
                 choice: Choice::Deny,
                 reason,
+                fields: Vec::new(),
                 cover: Duration::ZERO,
                 approver: approver.or(settings.approver),
             };
@@ -222,6 +235,8 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
 struct Wanted {
     choice: Choice,
     reason: Option<String>,
+    /// The answers to the form, as they were typed.
+    fields: Vec<(String, String)>,
     cover: Duration,
     approver: Option<String>,
 }
@@ -241,6 +256,10 @@ fn decide(
     if !entry.state.is_open() {
         return Err(too_late(entry.state).into());
     }
+    let fields = match wanted.choice {
+        Choice::Approve => answers(&entry.item, &wanted.fields)?,
+        Choice::Deny => None,
+    };
     let signer = match PublicKey::load(dir)? {
         Some(_) => {
             // Show what is signed: the item may differ from what the person saw before.
@@ -256,6 +275,7 @@ fn decide(
     };
     let verdict = Verdict {
         choice: wanted.choice,
+        fields,
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
         cover: wanted.cover,
         assurance: match &signer {
@@ -289,6 +309,37 @@ fn decide(
         out,
         &format!("{}: {tool} of {server}", entry.state.as_str()),
     )
+}
+
+/// Returns what was typed as the answers to the item's form, a JSON object; `None` if it has no form.
+fn answers(item: &Item, typed: &[(String, String)]) -> Result<Option<String>, InboxError> {
+    let unknown = |(name, _): &(String, String)| BadAnswer {
+        name: name.clone(),
+        problem: "is not part of a form of this item".to_owned(),
+    };
+    let Some(form) = &item.form else {
+        return match typed.first() {
+            Some(first) => Err(unknown(first).into()),
+            None => Ok(None),
+        };
+    };
+    let form = Form::parse(form).ok_or_else(|| BadAnswer {
+        name: "form".to_owned(),
+        problem: "cannot be read, so this can only be denied".to_owned(),
+    })?;
+    let is_known = |name: &str| form.fields().iter().any(|field| field.name == name);
+    if let Some(other) = typed.iter().find(|(name, _)| !is_known(name)) {
+        return Err(unknown(other).into());
+    }
+    let values = form.fields().iter().filter_map(|field| {
+        let mine = typed.iter().filter(|(name, _)| *name == field.name);
+        let mine: Vec<&str> = mine.map(|(_, value)| &**value).collect();
+        Some((field.name.clone(), field.value_of(&mine)?))
+    });
+    let values = values.collect();
+    form.check(&values)?;
+    let text = serde_json::to_string(&values).map_err(io::Error::other);
+    Ok(Some(text.map_err(InboxError::Terminal)?))
 }
 
 /// Gives the item's proxy time to disregard the verdict. Returns the item if it does not.

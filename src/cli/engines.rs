@@ -489,6 +489,7 @@ fn question(config: &Resolved, clock: &Clock, time: Duration) -> io::Result<Item
     let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let id = random_hex(16).map_err(|error| io::Error::other(with_causes(&error)))?;
     Ok(Item {
+        form: None,
         server: config.server.name.clone(),
         tool: "approval_proxy_test".to_owned(),
         risk: Risk::Low,

@@ -15,6 +15,7 @@ use super::approvals::NoItem;
 use super::options::InboxOptions;
 use super::{exit_code, passphrase};
 use crate::app::{page_settings, receive_verdicts, shared_connections};
+use crate::approval::form::BadAnswer;
 use crate::config::{
     ApproverName, ConfigError, Environment, Flags, InboxSettings, Layer, ServerChoice, load,
     load_inbox,
@@ -102,6 +103,8 @@ pub(super) enum InboxError {
     NoDevice(String),
     #[error("the device is revoked, but that is not recorded")]
     Unrecorded(#[source] Unrecorded),
+    #[error("{0}; nothing was decided, and `approvals show` lists the form")]
+    BadAnswer(#[from] BadAnswer),
     #[error("the two passphrases differ; nothing has changed")]
     Differ,
     #[error("{0}; nothing has changed")]
@@ -138,6 +141,7 @@ impl InboxError {
             InboxError::NoItem(_) | InboxError::NoDevice(_) => exit_code::NO_ITEM,
             InboxError::Unrecorded(_) => exit_code::AUDIT_LOG,
             InboxError::Differ
+            | InboxError::BadAnswer(_)
             | InboxError::Disregarded(_)
             | InboxError::Unanswered(_)
             | InboxError::Passphrase(

@@ -689,7 +689,7 @@ fn unknown_type(text: &str) -> Fault {
 }
 
 /// Converts to the JSON type that engines read their options from.
-fn plain_json(node: &Node) -> Json {
+pub(super) fn plain_json(node: &Node) -> Json {
     match node {
         Node::Null => Json::Null,
         Node::Bool(value) => (*value).into(),

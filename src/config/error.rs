@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::pointer::{Pointer, escaped, shown};
+use crate::approval::form::BadForm;
 use crate::policy::PolicyError;
 use crate::sys::permissions::Exposure;
 use crate::sys::state_dir::StoreError;
@@ -379,6 +380,9 @@ pub enum Problem {
     /// An address of the inbox's page that cannot be used, as the rest of a sentence about its key.
     #[error("{0}")]
     Page(&'static str),
+    /// A form that cannot be filled in.
+    #[error("{0}")]
+    Form(BadForm),
     /// An engine that is defined without something it needs.
     #[error("the engine `{engine}` needs `{key}`; set it")]
     MissingOption {

@@ -3,6 +3,7 @@
 //! `app` uses it to start the server and open the log.
 
 mod annotations;
+mod approval_form;
 mod approver;
 mod audit_log;
 mod document;

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::approval_form::ApprovalForm;
 use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
@@ -124,6 +125,8 @@ pub struct Resolved {
     pub engine_transport: TransportSettings,
     /// The recipients that agents may name.
     pub allowed_recipients: Vec<String>,
+    /// What people fill in when they approve what agents of another product ask.
+    pub approval_form: Option<serde_json::Value>,
     /// Signs decisions about approvals that agents ask for.
     pub decision_secret: Option<Secret>,
     /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
@@ -190,6 +193,7 @@ pub(super) fn resolve(
     let inbox_key = layer.inbox_key.clone();
     let client_id_metadata_url = layer.client_id_metadata_url.clone();
     let recipients = layer.allowed_recipients.take().unwrap_or_default();
+    let approval_form = layer.approval_form.take();
     if let Some(required) = layer.require_assurance
         && layer.timeout_action == Some(TimeoutAction::Approve)
     {
@@ -232,6 +236,7 @@ pub(super) fn resolve(
         inbox,
         engines,
         engine_transport,
+        approval_form: approval_form.map(ApprovalForm::into_json),
         allowed_recipients: recipients.into_iter().map(Recipient::into_string).collect(),
         decision_secret,
         inbox_key,

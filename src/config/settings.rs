@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::annotations::Annotations;
+use super::approval_form::ApprovalForm;
 use super::approver::ApproverName;
 use super::document::DocumentUrl;
 use super::engines::{AskDefault, Engines, Order};
@@ -226,6 +227,10 @@ settings! {
     allowed_recipients: Option<Vec<Recipient>> {
         /// Let agents name these recipients with `mcp --compat looppause`: channels, ids of people, mail addresses
         proxy("allowedRecipients").otherwise("none");
+    }
+    approval_form: Option<ApprovalForm> {
+        /// Let people fill in this form when they approve what `mcp --compat looppause` asks
+        proxy("approvalForm").otherwise("none");
     }
     ask_default: Option<AskDefault> {
         /// Choose what to do if no engine can be asked: only `deny`

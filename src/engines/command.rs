@@ -25,7 +25,7 @@ use super::courier::{Answer, CarriedVerdict, Courier, CourierContext, CourierSet
 use super::disclosure::Disclosure;
 use super::http::{Scrub, TransportSettings};
 use super::registry::{BadOptions, EngineOption, Registration};
-use super::request;
+use super::request::{self, Possible};
 use super::webhook::approver_of;
 use crate::approval::item::{Assurance, Item};
 use crate::approval::render::Show;
@@ -282,7 +282,7 @@ fn run(
     program: &Mutex<Program>,
     threads: &Arc<()>,
 ) -> Option<Result<CarriedVerdict, Failure>> {
-    let (request, is_approvable) = match request_of(item, &settings.context) {
+    let (request, possible) = match request_of(item, &settings.context) {
         Ok(request) => request,
         Err(failure) => return Some(Err(failure)),
     };
@@ -358,7 +358,7 @@ fn run(
             let CommandSettings {
                 approver, scrub, ..
             } = &settings.own;
-            request::verdict(&answer, approver, is_approvable, scrub)
+            request::verdict(&answer, approver, &possible, scrub)
         }
         (Ok(_), Ok(status)) => {
             let stderr = last_words(&joined(stderr), settings);
@@ -459,14 +459,18 @@ fn start(settings: &Settings) -> io::Result<Child> {
     command.envs(&settings.own.env).spawn()
 }
 
-/// Writes the item. Returns it, and whether the answer can be a yes.
-fn request_of(item: &Item, context: &CourierContext) -> Result<(String, bool), Failure> {
+/// Writes the item. Returns it, and what the answer can be.
+fn request_of(item: &Item, context: &CourierContext) -> Result<(String, Possible), Failure> {
     let rejected = |error: &dyn fmt::Display| failure(FailureKind::Rejected, error.to_string());
     let disclosure = Disclosure::new(item, context.show, &context.redaction);
-    let disclosure = disclosure.map_err(|error| rejected(&error))?;
+    let disclosure = disclosure.map_err(|error| rejected(&error))?.with_forms();
     let page = context.page.of(&item.id);
     let json = request::to_json(&disclosure, page.as_deref()).map_err(|error| rejected(&error))?;
-    Ok((json, disclosure.is_approvable()))
+    let possible = Possible {
+        is_approvable: disclosure.is_approvable(),
+        form: item.form.clone(),
+    };
+    Ok((json, possible))
 }
 
 /// Returns the end of what a program writes to stderr: this many bytes.

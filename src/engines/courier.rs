@@ -197,6 +197,8 @@ pub struct CarriedVerdict {
     pub reason: Option<String>,
     /// Who decided, according to the service, the program, or the person.
     pub approver: Option<String>,
+    /// The answers to the item's form, a JSON object; `None` if it has none, and for a no.
+    pub fields: Option<String>,
 }
 
 /// Where a courier sends the result of one item. It can send only once.

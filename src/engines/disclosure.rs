@@ -18,6 +18,8 @@ pub(super) struct Disclosure<'a> {
     /// The call with its secrets replaced, if it has any.
     redacted: Option<String>,
     show: Show,
+    /// Whether the answer can fill in the item's form.
+    takes_forms: bool,
 }
 
 impl<'a> Disclosure<'a> {
@@ -35,6 +37,7 @@ impl<'a> Disclosure<'a> {
             fingerprint: item.fingerprint(),
             redacted: None,
             show,
+            takes_forms: false,
         };
         if show != Show::Full {
             let hide = |text: &Option<String>| {
@@ -52,6 +55,14 @@ impl<'a> Disclosure<'a> {
         Ok(disclosure)
     }
 
+    /// The answer can fill in the item's form.
+    pub(super) fn with_forms(self) -> Disclosure<'a> {
+        Disclosure {
+            takes_forms: true,
+            ..self
+        }
+    }
+
     /// Returns the item. Only [`Disclosure::call`] says what may be sent of its call.
     pub(super) fn item(&self) -> &Item {
         &self.item
@@ -65,13 +76,16 @@ impl<'a> Disclosure<'a> {
     /// Returns what may be sent of the call.
     pub(super) fn call(&self) -> ShownCall<'_> {
         match (self.show, &self.redacted) {
-            (Show::Full, _) | (Show::Redacted, None) => ShownCall::Whole,
+            (Show::Full, _) | (Show::Redacted, None) => match self.item.form.is_some() {
+                true if !self.takes_forms => ShownCall::WithForm,
+                true | false => ShownCall::Whole,
+            },
             (Show::Redacted, Some(redacted)) => ShownCall::Redacted(redacted),
             (Show::Summary, _) => ShownCall::Hidden,
         }
     }
 
-    /// Returns true if a person who is shown all of it may approve the call.
+    /// Returns true if a person who is shown all of it may approve the call there.
     pub(super) fn is_approvable(&self) -> bool {
         self.call() == ShownCall::Whole
     }
@@ -123,5 +137,19 @@ mod tests {
         assert!(is_approvable);
         let (is_approvable, text) = disclosed(r#"{"name":"x","arguments":{"a":1}}"#, Show::Summary);
         assert!(!is_approvable && text.contains("Hidden"), "{text}");
+    }
+
+    #[test]
+    fn only_an_engine_that_takes_forms_can_approve_a_call_with_one() {
+        let item = Item {
+            form: Some("{}".to_owned()),
+            ..item("1")
+        };
+        for show in [Show::Full, Show::Redacted] {
+            let disclosure = Disclosure::new(&item, show, &Redaction::default()).unwrap();
+            assert_eq!(disclosure.call(), ShownCall::WithForm);
+            assert!(!disclosure.is_approvable());
+            assert!(disclosure.with_forms().is_approvable());
+        }
     }
 }

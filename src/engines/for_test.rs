@@ -20,6 +20,7 @@ pub(super) type Results = Receiver<Result<CarriedVerdict, Failure>>;
 /// Returns an item with an id of 32 digits that begins with `id`.
 pub(super) fn item(id: &str) -> Item {
     Item {
+        form: None,
         id: format!("{id:0<32}"),
         server: "db".to_owned(),
         tool: "drop_table".to_owned(),

@@ -5,10 +5,12 @@
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value as JsonValue};
 
 use super::courier::CarriedVerdict;
 use super::disclosure::Disclosure;
 use super::http::Scrub;
+use crate::approval::form::accepts;
 use crate::approval::item::Choice;
 use crate::approval::prompt::MAX_MESSAGE;
 use crate::approval::render::{Card, Markup, ShownCall, card};
@@ -98,7 +100,7 @@ pub(super) fn to_json(
     };
     let message = card(item, &look).map_err(|_| invalid("the call is not JSON"))?;
     let (text, shown) = match call {
-        ShownCall::Whole => (item.call.as_str(), "full"),
+        ShownCall::Whole | ShownCall::WithForm => (item.call.as_str(), "full"),
         ShownCall::Redacted(text) => (text, "redacted"),
         ShownCall::Hidden => ("{}", "summary"),
     };
@@ -106,10 +108,11 @@ pub(super) fn to_json(
     serde_json::to_string(&Document {
         mode: "form",
         message: &message.text,
-        requested_schema: serde_json::from_str(match disclosure.is_approvable() {
-            true => SCHEMA,
-            false => DENIAL_SCHEMA,
-        })?,
+        requested_schema: &match (disclosure.is_approvable(), &item.form) {
+            (true, Some(form)) => with_form(form)?,
+            (true, None) => RawValue::from_string(SCHEMA.to_owned())?,
+            (false, _) => RawValue::from_string(DENIAL_SCHEMA.to_owned())?,
+        },
         request: Request {
             version: VERSION,
             id: &item.id,
@@ -205,23 +208,87 @@ pub(super) fn read_answer(
     };
     Ok(CarriedVerdict {
         choice,
+        fields: others(text, scrub),
         reason: reason.map(|reason| scrub.clean(&reason)),
         approver: Some(approver.to_owned()),
     })
 }
 
+/// Returns the members of an answer's content that are neither `approved` nor `reason`.
+fn others(text: &str, scrub: &Scrub) -> Option<String> {
+    let mut answer: Map<String, JsonValue> = serde_json::from_str(text).ok()?;
+    let content = answer.get_mut("content")?.as_object_mut()?;
+    content.retain(|member, _| !["approved", "reason"].contains(&&**member));
+    for text in content.values_mut().flat_map(texts) {
+        *text = scrub.clean(text);
+    }
+    serde_json::to_string(content).ok()
+}
+
+/// Returns the texts of a flat value.
+fn texts(value: &mut JsonValue) -> Vec<&mut String> {
+    match value {
+        JsonValue::String(text) => vec![text],
+        JsonValue::Array(values) => values.iter_mut().flat_map(texts).collect(),
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) | JsonValue::Object(_) => {
+            Vec::new()
+        }
+    }
+}
+
+/// Makes the verdict fit the item's form: a no has no answers, and those that nobody asked for are dropped.
+///
+/// # Errors
+/// [`NOT_FILLED_IN`].
+pub(super) fn fitting(
+    verdict: CarriedVerdict,
+    form: Option<&str>,
+) -> Result<CarriedVerdict, &'static str> {
+    let is_yes = verdict.choice == Choice::Approve;
+    let fields = verdict.fields.filter(|_| is_yes && form.is_some());
+    match is_yes && !accepts(form, fields.as_deref()) {
+        true => Err(NOT_FILLED_IN),
+        false => Ok(CarriedVerdict { fields, ..verdict }),
+    }
+}
+
+/// Returns the schema with the properties of a form.
+fn with_form(form: &str) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut schema: JsonValue = serde_json::from_str(SCHEMA)?;
+    let mut form: JsonValue = serde_json::from_str(form)?;
+    for (all, own) in [("/properties", "properties"), ("/required", "required")] {
+        match (schema.pointer_mut(all), form.get_mut(own)) {
+            (Some(JsonValue::Object(all)), Some(JsonValue::Object(own))) => all.append(own),
+            (Some(JsonValue::Array(all)), Some(JsonValue::Array(own))) => all.append(own),
+            _ => {}
+        }
+    }
+    serde_json::value::to_raw_value(&schema)
+}
+
 /// Why a yes does not count.
+const NOT_FILLED_IN: &str =
+    "its answers do not fit the form: see the properties of `requestedSchema`";
 pub(super) const NOT_SHOWN: &str =
     "it approved a call that it was not shown whole; only the approval inbox can approve that";
 
-/// Reads an answer to a request that said whether it is approvable.
+/// What an answer can be.
+#[derive(Debug)]
+pub(super) struct Possible {
+    /// Whether it can be a yes.
+    pub(super) is_approvable: bool,
+    /// The form that a yes must fill in.
+    pub(super) form: Option<String>,
+}
+
+/// Reads an answer to a request that said what is possible.
 ///
 /// # Errors
 /// [`FailureKind::Rejected`] if it is no answer, or a yes although that was not possible.
 pub(super) fn verdict(
     text: &[u8],
     approver: &str,
-    is_approvable: bool,
+    possible: &Possible,
     scrub: &Scrub,
 ) -> Result<CarriedVerdict, Failure> {
     let rejected = |why: &str| Failure {
@@ -229,9 +296,9 @@ pub(super) fn verdict(
         why: why.to_owned(),
     };
     let verdict = read_answer(text, approver, scrub).map_err(|bad| rejected(bad.as_str()))?;
-    match verdict.choice == Choice::Approve && !is_approvable {
+    match verdict.choice == Choice::Approve && !possible.is_approvable {
         true => Err(rejected(NOT_SHOWN)),
-        false => Ok(verdict),
+        false => fitting(verdict, possible.form.as_deref()).map_err(rejected),
     }
 }
 

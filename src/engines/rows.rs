@@ -134,6 +134,7 @@ impl Rows {
         };
         let verdict = Verdict {
             choice: carried.choice,
+            fields: carried.fields,
             reason: carried.reason.map(|reason| cut_reason(&reason).to_owned()),
             cover: Duration::ZERO,
             assurance,

@@ -28,7 +28,7 @@ use super::http::{
     read_headers,
 };
 use super::registry::{BadOptions, EngineOption, Registration};
-use super::request;
+use super::request::{self, Possible};
 use super::standard_webhooks::{ID, SIGNATURE, SigningKey, TIMESTAMP};
 use crate::approval::item::{Assurance, Choice, Item, read_approver};
 use crate::approval::render::Show;
@@ -359,7 +359,7 @@ struct Question {
 impl Question {
     /// Sends the item and waits for the verdict. Returns `None` if a callback may still bring it, or if the time is up.
     async fn ask(&self, item: Item) -> Option<Result<CarriedVerdict, Failure>> {
-        let (id, body, is_approvable) = match self.document(item).await {
+        let (id, body, possible) = match self.document(item).await {
             Ok(document) => document,
             Err(failure) => return Some(Err(failure)),
         };
@@ -380,7 +380,7 @@ impl Question {
                 let WebhookSettings {
                     approver, scrub, ..
                 } = &**settings;
-                let verdict = request::verdict(&reply.body, approver, is_approvable, scrub);
+                let verdict = request::verdict(&reply.body, approver, &possible, scrub);
                 return Some(verdict.map_err(|failure| self.with_peer(failure)));
             }
             let url = match self.next_poll(polled, &reply) {
@@ -399,15 +399,16 @@ impl Question {
         }
     }
 
-    /// Writes the item. Returns its id, the body, and whether the answer can be a yes.
-    async fn document(&self, item: Item) -> Result<(String, Bytes, bool), Failure> {
+    /// Writes the item. Returns its id, the body, and what the answer can be.
+    async fn document(&self, item: Item) -> Result<(String, Bytes, Possible), Failure> {
         let rejected = |error: &dyn fmt::Display| Failure {
             kind: FailureKind::Rejected,
             why: format!("the request cannot be written: {error}"),
         };
         let (show, redaction) = (self.context.show, &self.context.redaction);
-        let disclosure =
-            Disclosure::new(&item, show, redaction).map_err(|error| rejected(&error))?;
+        let disclosure = Disclosure::new(&item, show, redaction)
+            .map_err(|error| rejected(&error))?
+            .with_forms();
         let is_approvable = disclosure.is_approvable();
         let page = match is_approvable {
             true => self.context.page.of(&item.id),
@@ -416,7 +417,11 @@ impl Question {
         let json = request::to_json(&disclosure, page.as_deref());
         let json = json.map_err(|error| rejected(&error))?;
         drop(disclosure);
-        Ok((item.id, json.into(), is_approvable))
+        let possible = Possible {
+            is_approvable,
+            form: item.form,
+        };
+        Ok((item.id, json.into(), possible))
     }
 
     /// Returns the URL to poll after a 202; `None` if a callback will bring the verdict. `polled` is what was polled
@@ -510,7 +515,7 @@ impl Callback for WebhookCallback {
     fn deliver(&self, answer: &CallbackAnswer, item: &Item) -> Delivery {
         let is_approvable = || {
             Disclosure::new(item, self.show, &self.redaction)
-                .is_ok_and(|disclosure| disclosure.is_approvable())
+                .is_ok_and(|disclosure| disclosure.with_forms().is_approvable())
         };
         if answer.verdict.choice == Choice::Approve && !is_approvable() {
             return Delivery::Refused(request::NOT_SHOWN);

@@ -88,6 +88,7 @@ impl Gate {
             request: Arc::clone(request),
             asked_ms: now.unix_ms.saturating_sub(waited),
             verdict: Verdict {
+                fields: None,
                 choice,
                 reason: reason.map(str::to_owned),
                 cover: via.covers,

@@ -131,6 +131,7 @@ impl Gate {
         let info = params.as_ref().and_then(|params| params.client_info());
         let client = info.and_then(client_name);
         ApprovalRequest {
+            form: None,
             server: Arc::clone(&self.settings.server),
             tool: Arc::clone(&subject.tool),
             is_listed: definition.is_some(),

@@ -132,6 +132,7 @@ mod tests {
         let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
         let call = KeptCall::read(line).unwrap();
         let request = Arc::new(ApprovalRequest {
+            form: None,
             server: "".into(),
             tool: "t".into(),
             is_listed: true,

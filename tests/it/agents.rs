@@ -172,6 +172,120 @@ fn an_idempotency_key_asks_once_and_for_one_request_only() {
     assert_eq!(after["status"], "cancelled");
 }
 
+fn with_form(action: &str) -> Value {
+    json!({"action": action, "wait_seconds": 0, "form": {
+        "type": "object",
+        "properties": {
+            "po_number": {"type": "string", "minLength": 3, "description": "From the shop"},
+            "copies": {"type": "array", "items": {"type": "string", "enum": ["Ann", "Bob"]}},
+            "amount": {"type": "integer", "minimum": 1},
+        },
+        "required": ["po_number"],
+    }})
+}
+
+#[test]
+fn the_answers_to_a_form_come_back_as_fields_and_are_recorded() {
+    let dir = state_folder();
+    let mut agent = Agent::start(dir.path(), &["--agent", "books"]);
+    let asked = agent.uses("request_approval", with_form("Pay 40 EUR"));
+    let id = asked["approval_id"].as_str().unwrap();
+    let item = agent.person().wait_for_item("request_approval");
+    let shown = agent.person().approvals(&["show", &item]).out;
+    for part in [
+        "--field NAME=VALUE",
+        "\"po_number\"",
+        "\"From the shop\"",
+        "\"Bob\"",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    for (broken, says) in [
+        (&[][..], "\"po_number\" must be filled in"),
+        (&["--field", "po_number=x"], "at least 3 characters"),
+        (
+            &["--field", "po_number=PO-7", "--field", "more=1"],
+            "\"more\"",
+        ),
+        (
+            &["--field", "po_number=PO-7", "--field", "copies=Eve"],
+            "\"copies\"",
+        ),
+        (
+            &["--field", "po_number=PO-7", "--field", "amount=1.5"],
+            "\"amount\"",
+        ),
+    ] {
+        let refused = agent
+            .person()
+            .approvals(&[&["approve", &item], broken].concat());
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(
+            refused.err.contains(says) && refused.err.contains("nothing was decided"),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(agent.checks(id)["status"], "pending");
+    // Another process of the agent has the answers, too.
+    drop(agent);
+    let answers = [
+        "--field",
+        "po_number=PO-7",
+        "--field",
+        "copies=Bob",
+        "--field",
+        "copies=Ann",
+        "--field",
+        "amount=7",
+    ];
+    let person = super::support::Terminal::at(dir.path());
+    let approved = person.approvals(&[&["approve", &item], &answers[..]].concat());
+    assert_eq!(approved.code, Some(0), "{approved:?}");
+    let mut agent = Agent::start(dir.path(), &["--agent", "books"]);
+    let result = agent.waits(id);
+    let fields = json!({"po_number": "PO-7", "copies": ["Bob", "Ann"], "amount": 7});
+    assert_eq!(
+        (&result["status"], &result["fields"]),
+        (&json!("approved"), &fields)
+    );
+    let records = approval_records(dir.path());
+    let recorded = records.last().unwrap()["fields"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(recorded).unwrap(), fields);
+}
+
+// Attack: a program writes a yes with other answers, or without any, into the store.
+#[test]
+fn a_yes_in_the_store_without_answers_that_fit_is_no_yes() {
+    let dir = state_folder();
+    let mut agent = Agent::start(dir.path(), &[]);
+    let asked = agent.uses("request_approval", with_form("Pay 40 EUR"));
+    let id = asked["approval_id"].as_str().unwrap().to_owned();
+    let item = agent.person().wait_for_item("request_approval");
+    let forged = |fields: Option<&str>| SignedVerdict {
+        verdict: Verdict {
+            choice: Choice::Approve,
+            reason: None,
+            fields: fields.map(str::to_owned),
+            cover: Duration::ZERO,
+            assurance: Assurance::InboxTerminal,
+            approver: None,
+            decided_ms: now_ms(),
+        },
+        signature: None,
+        engine: None,
+    };
+    for fields in [None, Some("{}"), Some(r#"{"po_number":1}"#)] {
+        let mut store = agent.person().store();
+        store.decide(&item, &forged(fields)).unwrap();
+        // It waits again.
+        eventually("it is disregarded", || {
+            agent.person().state_of(&item) == "parked"
+                || agent.person().state_of(&item) == "waiting"
+        });
+        assert_eq!(agent.checks(&id)["status"], "pending");
+    }
+}
+
 #[test]
 fn a_request_that_is_too_large_asks_nobody() {
     let dir = state_folder();
@@ -306,6 +420,7 @@ fn only_a_passphrase_withstands_an_agent_with_a_shell() {
     assert_ne!(tried.code, Some(0), "{tried:?}");
     // It can write to the database, too.
     let verdict = |assurance| Verdict {
+        fields: None,
         choice: Choice::Approve,
         reason: None,
         cover: Duration::ZERO,

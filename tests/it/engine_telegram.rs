@@ -606,6 +606,7 @@ fn with_a_passphrase_the_inbox_receives_and_signs_for_every_proxy() {
     // As any program of this user could: a row that claims what Olga would have said.
     let forged = SignedVerdict {
         verdict: Verdict {
+            fields: None,
             choice: Choice::Approve,
             reason: None,
             cover: Duration::ZERO,

@@ -34,7 +34,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const YES: &str = r#"{"action":"accept","content":{"approved":true,"reason":"fine"}}"#;
 
 fn item(id: &str) -> Item {
-    Item {
+    Item { form: None,
         id: format!("{id:0<32}"),
         server: "vault".to_owned(),
         tool: "drop_table".to_owned(),
@@ -159,6 +159,7 @@ fn a_question_is_one_signed_post_and_an_answer_at_once_is_the_verdict() {
     assert_eq!(
         verdict,
         CarriedVerdict {
+            fields: None,
             choice: Choice::Approve,
             reason: Some("fine".to_owned()),
             approver: Some("webhook:ops".to_owned()),

@@ -17,6 +17,7 @@ fn now_ms() -> i64 {
 /// An open item without a deadline.
 fn item(id: &str, tool: &str) -> Item {
     Item {
+        form: None,
         id: id.to_owned(),
         server: "box".to_owned(),
         tool: tool.to_owned(),

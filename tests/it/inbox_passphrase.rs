@@ -18,6 +18,7 @@ fn secret(text: &str) -> Secret {
 fn yes() -> Verdict {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Verdict {
+        fields: None,
         choice: Choice::Approve,
         reason: None,
         cover: Duration::ZERO,

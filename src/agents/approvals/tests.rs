@@ -70,6 +70,7 @@ impl Fake {
     fn decide(&self, choice: Choice) {
         let (item, answers) = self.asked().pop().unwrap();
         let verdict = Verdict {
+            fields: None,
             choice,
             reason: Some("fine".to_owned()),
             cover: Duration::ZERO,

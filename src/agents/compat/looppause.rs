@@ -24,6 +24,8 @@ use crate::sys::secret::Secret;
 pub struct LoopPause {
     approvals: Arc<Approvals>,
     recipients: Vec<Addressed>,
+    /// What a yes fills in.
+    form: Option<Value>,
     /// Signs decisions.
     secret: Option<Secret>,
 }
@@ -47,16 +49,19 @@ impl fmt::Debug for LoopPause {
 }
 
 impl LoopPause {
-    /// Creates the tools. `approvals` ask through the engines of these `recipients`; the secret signs decisions.
+    /// Creates the tools. `approvals` ask through the engines of these `recipients`; a yes fills in the `form`, and the
+    /// secret signs decisions.
     #[must_use]
     pub fn new(
         approvals: Arc<Approvals>,
         recipients: Vec<Addressed>,
+        form: Option<Value>,
         secret: Option<Secret>,
     ) -> LoopPause {
         LoopPause {
             approvals,
             recipients,
+            form,
             secret,
         }
     }
@@ -151,6 +156,8 @@ impl LoopPause {
             return Err(BadRequest(why.to_owned()));
         }
         wanted.insert("recipients".to_owned(), engines.into());
+        let form = self.form.clone();
+        wanted.extend(form.map(|form| ("form".to_owned(), form)));
         // Our own requests have at least one second.
         let seconds = (hours * 3_600.0).max(1.0);
         wanted.insert("timeout_seconds".to_owned(), seconds.into());

@@ -16,6 +16,7 @@ fn request(params: &str) -> ApprovalRequest {
     let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
     let call = KeptCall::read(&line).unwrap();
     ApprovalRequest {
+        form: None,
         server: "db".into(),
         tool: call.params().name.into(),
         is_listed: true,

@@ -32,6 +32,8 @@ impl Show {
 pub enum ShownCall<'a> {
     /// The whole call.
     Whole,
+    /// The whole call, but not the form that a yes must fill in.
+    WithForm,
     /// The call as JSON, with secrets replaced.
     Redacted(&'a str),
     /// Only which tool is called.
@@ -59,7 +61,7 @@ pub struct Card<'a> {
 /// If the call is not JSON.
 pub fn card(item: &Item, card: &Card<'_>) -> Result<Message, JsonError> {
     let call = match card.call {
-        ShownCall::Whole => &item.call,
+        ShownCall::Whole | ShownCall::WithForm => &item.call,
         ShownCall::Redacted(call) => call,
         ShownCall::Hidden => "{}",
     };
@@ -90,6 +92,8 @@ pub fn card(item: &Item, card: &Card<'_>) -> Result<Message, JsonError> {
         always_shows_digest: true,
         notice: match card.call {
             ShownCall::Whole => None,
+            ShownCall::WithForm if card.can_deny => Some(FORM),
+            ShownCall::WithForm => Some(FORM_CARD),
             ShownCall::Redacted(_) if card.can_deny => Some(REDACTED),
             ShownCall::Redacted(_) => Some(REDACTED_CARD),
             ShownCall::Hidden if card.can_deny => Some(HIDDEN),
@@ -107,7 +111,11 @@ const REDACTED: &str = "Secrets are replaced here. So this call can be denied he
     only in the approval inbox.";
 const HIDDEN: &str = "The arguments stay on the machine of the client. So this call can be denied here, but \
     approved only in the approval inbox.";
+const FORM: &str = "A yes has to fill in a form, which is not here. So this call can be denied here, but approved only in \
+    the approval inbox.";
 /// The same on a card without buttons.
+const FORM_CARD: &str =
+    "A yes has to fill in a form, so this call can be decided only in the approval inbox.";
 const REDACTED_CARD: &str =
     "Secrets are replaced here. So this call can be decided only in the approval inbox.";
 const HIDDEN_CARD: &str = "The arguments stay on the machine of the client. So this call can be decided only in the \

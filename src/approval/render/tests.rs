@@ -20,6 +20,7 @@ const MARKUPS: [Markup; 5] = [
 
 fn item(call: &str) -> Item {
     Item {
+        form: None,
         id: "1".repeat(32),
         server: "notes".to_owned(),
         tool: "delete_note".to_owned(),

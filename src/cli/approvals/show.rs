@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::approval::display::{indented, is_invisible, quoted_name, quoted_text};
+use crate::approval::form::Form;
 use crate::approval::item::Assurance;
 use crate::cli::columns::{Layout, cut};
 use crate::config::escaped;
@@ -234,7 +235,35 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         // A redacted call may no longer be valid JSON.
         Err(_) => quoted_text(&item.call, LONG),
     };
-    format!("{text}\n{call}")
+    let form = item.form.as_deref().map(form_text).unwrap_or_default();
+    format!("{text}\n{call}{form}")
+}
+
+/// Says what a yes must fill in.
+fn form_text(form: &str) -> String {
+    const LONG: usize = 1_000;
+    let Some(form) = Form::parse(form) else {
+        return "\n\nThe agent's form cannot be read, so this can only be denied.".to_owned();
+    };
+    let mut text =
+        "\n\nTo approve, answer the agent's questions with --field NAME=VALUE:".to_owned();
+    for field in form.fields() {
+        let name = quoted_text(&field.name, NAME_LIMIT);
+        let need = if field.is_required { "" } else { ", optional" };
+        text.push_str(&format!("\n  {name}: {}{need}", field.expected()));
+        for theirs in [&field.title, &field.description].into_iter().flatten() {
+            text.push_str(&format!("\n    {}", quoted_text(theirs, LONG)));
+        }
+        for choice in field.choices() {
+            let value = quoted_text(&choice.value, LONG);
+            let title = match choice.title == choice.value {
+                true => String::new(),
+                false => format!(" for {}", quoted_text(&choice.title, LONG)),
+            };
+            text.push_str(&format!("\n    - {value}{title}"));
+        }
+    }
+    text
 }
 
 fn time(unix_ms: i64) -> String {
@@ -279,6 +308,8 @@ pub(super) struct ItemJson<'a> {
     parked_until: Option<String>,
     closed: Option<String>,
     disregarded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    form: Option<Box<RawValue>>,
     verdict: Option<VerdictJson<'a>>,
 }
 
@@ -319,6 +350,7 @@ pub(super) fn as_json(entry: &Entry) -> ItemJson<'_> {
         parked_until: entry.parked_until_ms.map(time),
         closed: entry.closed_ms.map(time),
         disregarded: entry.was_disregarded,
+        form: (item.form.clone()).and_then(|form| RawValue::from_string(form).ok()),
         verdict: entry.verdict.as_ref().map(|verdict| VerdictJson {
             choice: verdict.choice.as_str(),
             engine: entry.engine.as_deref().unwrap_or("inbox"),
@@ -343,6 +375,7 @@ mod tests {
     fn entry(tool: &str, call: &str) -> Entry {
         Entry {
             item: Item {
+                form: None,
                 id: "0".repeat(32),
                 server: "crm".to_owned(),
                 tool: tool.to_owned(),
@@ -417,6 +450,7 @@ mod tests {
             let mut decided = entry(tool, call);
             decided.state = State::Decided(Choice::Deny);
             decided.verdict = Some(Verdict {
+                fields: None,
                 choice: Choice::Deny,
                 reason: Some("never ".repeat(100)),
                 cover: std::time::Duration::ZERO,
@@ -449,6 +483,7 @@ mod tests {
             let mut decided = entry("wipe", "{}");
             decided.state = State::Decided(Choice::Deny);
             decided.verdict = Some(Verdict {
+                fields: None,
                 choice: Choice::Deny,
                 reason: Some("not today".to_owned()),
                 cover: std::time::Duration::ZERO,

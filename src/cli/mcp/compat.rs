@@ -5,6 +5,8 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Compat, McpError};
 use crate::agents::{Addressed, Approvals, ApprovalsError, LoopPause, Sesame, Tools};
 use crate::app::address;
@@ -26,6 +28,7 @@ pub(super) enum Served {
     Broker(BrokerClient),
     LoopPause {
         recipients: Vec<Addressed>,
+        form: Option<Value>,
         secret: Option<Secret>,
     },
 }
@@ -58,9 +61,11 @@ impl Served {
             Served::Broker(broker) => Tools::sesame(Sesame::of_broker(broker)),
             Served::Native => Tools::new(open()?),
             Served::Sesame => Tools::sesame(Sesame::new(open()?)),
-            Served::LoopPause { recipients, secret } => {
-                Tools::looppause(LoopPause::new(open()?, recipients, secret))
-            }
+            Served::LoopPause {
+                recipients,
+                form,
+                secret,
+            } => Tools::looppause(LoopPause::new(open()?, recipients, form, secret)),
         };
         Ok((tools, approvals))
     }
@@ -115,5 +120,9 @@ fn looppause(config: &mut Resolved, environment: &Environment, stderr: &Stderr) 
         tracing::warn!("decisions are not signed, because `{SIGNING_SECRET}` is not set");
     }
     let secret = secret.map(|secret| Secret::new(secret.to_owned()));
-    Served::LoopPause { recipients, secret }
+    Served::LoopPause {
+        recipients,
+        form: config.approval_form.clone(),
+        secret,
+    }
 }

@@ -34,7 +34,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 42] = [
+pub(in crate::config) const SAMPLES: [Sample; 43] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -73,6 +73,7 @@ pub(in crate::config) const SAMPLES: [Sample; 42] = [
     Sample { key: "ask", json: r#""race""#, layer: || Layer { ask: value("race"), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "askDefault", json: r#""deny""#, layer: || Layer { ask_default: value("deny"), ..Layer::default() }, bad: &[r#""approve""#, "true", r#""ask""#] },
     Sample { key: "allowedRecipients", json: r##"["#ops","U1A"]"##, layer: || Layer { allowed_recipients: value("#ops,U1A"), ..Layer::default() }, bad: &[r#""a@b""#, r#"[""]"#, r#"["a b"]"#, "[1]", "null"] },
+    Sample { key: "approvalForm", json: r#"{"type":"object","properties":{"po":{"type":"string"}}}"#, layer: || Layer { approval_form: value(r#"{"type":"object","properties":{"po":{"type":"string"}}}"#), ..Layer::default() }, bad: &["[]", r#""a""#, "{}", r#"{"type":"object","properties":{"po":{"type":"object"}}}"#] },
     Sample { key: "approvalDedupeKeyFields", json: r#"["tool","risk"]"#, layer: || Layer { dedupe_fields: value("tool,risk"), ..Layer::default() }, bad: &["[]", r#"["tools"]"#, r#""tool""#] },
     Sample { key: "approvalDedupeArgKeys", json: r#"["id"]"#, layer: || Layer { dedupe_arg_keys: Some(vec!["id".to_owned()]), ..Layer::default() }, bad: BAD_TEXT_LISTS },
     Sample { key: "inbox", json: r#"{"pageUrl":"http://localhost:1"}"#, layer: || Layer { inbox: value(r#"{"pageUrl":"http://localhost:1"}"#), ..Layer::default() }, bad: &["[]", r#""a""#, "{}", r#"{"pageUrl":1}"#, r#"{"pageUrl":"http://a.example"}"#, r#"{"pageUrl":"http://localhost:1","x":1}"#] },

@@ -24,7 +24,7 @@ fn every_key_of_the_contract_has_its_place() {
     );
     assert_eq!(
         of(Place::Proxy),
-        "dryRun defaultTimeout defaultTimeoutAction decisionSecret ask allowedRecipients askDefault inbox inboxKey auditLog clientIdMetadataUrl"
+        "dryRun defaultTimeout defaultTimeoutAction decisionSecret ask allowedRecipients approvalForm askDefault inbox inboxKey auditLog clientIdMetadataUrl"
     );
     assert_eq!(
         of(Place::Both),

@@ -247,6 +247,7 @@ mod tests {
 
     fn verdict(choice: Choice) -> CarriedVerdict {
         CarriedVerdict {
+            fields: None,
             choice,
             reason: None,
             approver: Some("chat:1".to_owned()),

@@ -53,6 +53,7 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
     assert_eq!(
         verdict,
         CarriedVerdict {
+            fields: None,
             choice: Choice::Approve,
             reason: Some("it is mine".to_owned()),
             approver: Some("command:command".to_owned()),

@@ -48,6 +48,8 @@ const DOMAIN: &str = "approval-proxy/inbox-verdict/1";
 const NAMED_DOMAIN: &str = "approval-proxy/inbox-verdict/2";
 /// The same for verdicts through an engine other than the inbox.
 const ENGINE_DOMAIN: &str = "approval-proxy/engine-verdict/1";
+/// The same for verdicts with answers to a form.
+const FORM_DOMAIN: &str = "approval-proxy/form-verdict/1";
 
 /// Verifies verdicts. Cannot sign.
 #[derive(Clone, PartialEq, Eq)]
@@ -317,10 +319,12 @@ fn signed_bytes(
     let reason = verdict.reason.as_deref().map(cut_reason);
     let cover = u64::try_from(verdict.cover.as_millis()).unwrap_or(u64::MAX);
     let approver = verdict.approver.as_deref().map(str::as_bytes);
-    let domain = match (engine, approver) {
-        (Some(_), _) => ENGINE_DOMAIN,
-        (None, Some(_)) => NAMED_DOMAIN,
-        (None, None) => DOMAIN,
+    let fields = verdict.fields.as_deref().map(str::as_bytes);
+    let domain = match (fields, engine, approver) {
+        (Some(_), _, _) => FORM_DOMAIN,
+        (None, Some(_), _) => ENGINE_DOMAIN,
+        (None, None, Some(_)) => NAMED_DOMAIN,
+        (None, None, None) => DOMAIN,
     };
     let parts = [
         domain.as_bytes(),
@@ -335,9 +339,15 @@ fn signed_bytes(
         &verdict.decided_ms.to_be_bytes(),
     ];
     let mut bytes = Vec::new();
-    // Before the name of the approver, which may be missing.
     let engine = engine.map(str::as_bytes);
-    for part in parts.into_iter().chain(engine).chain(approver) {
+    // With answers, either of the two names below may be missing.
+    let flag: Option<&[u8]> = fields.map(|_| match engine {
+        Some(_) => &b"1"[..],
+        None => b"0",
+    });
+    // Before the name of the approver, which may be missing.
+    let texts = [fields, flag, engine, approver].into_iter().flatten();
+    for part in parts.into_iter().chain(texts) {
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(part);
@@ -369,6 +379,7 @@ mod tests {
 
     fn verdict() -> Verdict {
         Verdict {
+            fields: None,
             choice: Choice::Approve,
             reason: Some("fine".to_owned()),
             cover: Duration::from_secs(60),
@@ -459,6 +470,42 @@ mod tests {
             let holds = key.verify("id", "digest", &verdict, engine, &good);
             assert!(!holds, "{name:?} {engine:?}");
         }
+    }
+
+    // Attack: a program changes what the person has filled in, or lets a yes without a form pass for one with answers.
+    #[test]
+    fn a_signature_covers_the_answers_to_a_form() {
+        let (_dir, state) = for_test();
+        let key = set_at(&state, &secret("correct horse"), CHEAP).unwrap();
+        let signer = unlock(&state, &secret("correct horse")).unwrap();
+        let with = |fields: Option<&str>, name: Option<&str>| Verdict {
+            fields: fields.map(str::to_owned),
+            approver: name.map(str::to_owned),
+            ..verdict()
+        };
+        let answers = Some(r#"{"amount":40}"#);
+        for engine in [None, Some("slack")] {
+            for name in [None, Some("Ann")] {
+                let given = with(answers, name);
+                let good = signer.sign("id", "digest", &given, engine);
+                assert!(key.verify("id", "digest", &given, engine, &good));
+                for (fields, name, engine) in [
+                    (Some(r#"{"amount":4000}"#), name, engine),
+                    (None, name, engine),
+                    (Some(""), name, engine),
+                    (answers, Some("Eve"), engine),
+                    (answers, name, Some("other")),
+                    (answers, engine, name),
+                ] {
+                    let other = with(fields, name);
+                    let is_same = (&other, engine) == (&given, engine) && fields == answers;
+                    let holds = key.verify("id", "digest", &other, engine, &good);
+                    assert!(!holds || is_same, "{fields:?} {name:?} {engine:?}");
+                }
+            }
+        }
+        let plain = signer.sign("id", "digest", &verdict(), None);
+        assert!(!key.verify("id", "digest", &with(answers, None), None, &plain));
     }
 
     #[test]

@@ -125,6 +125,8 @@ pub(super) struct Waiting {
     engines: Vec<EngineId>,
     /// What a signature must cover: the item as it was asked, whatever the store shows.
     fingerprint: String,
+    /// The form that a yes must fill in, as it was asked.
+    form: Option<String>,
     /// Whether its session knows the URL of its page.
     is_listed: bool,
     /// Whether we may open a browser for it.
@@ -324,6 +326,7 @@ impl Worker {
                 let waiting = Waiting {
                     engines: vec![engine],
                     fingerprint: item.fingerprint(),
+                    form: item.form.clone(),
                     is_listed: false,
                     opens_browser,
                     answers,
@@ -679,6 +682,7 @@ mod tests {
     fn an_item_that_expires_in_the_store_is_a_timeout_and_not_a_failure() {
         let entry = |state, expires_ms, parked_until_ms| Entry {
             item: Item {
+                form: None,
                 id: "1".into(),
                 server: "s".into(),
                 tool: "t".into(),

@@ -179,6 +179,7 @@ impl Carried {
         drop(state);
         if let Some(Waiting { answer, .. }) = ended {
             answer.send(Ok(CarriedVerdict {
+                fields: None,
                 choice,
                 reason: None,
                 approver: Some(approver.to_owned()),

@@ -90,8 +90,72 @@ fn an_answer_may_be_written_on_several_lines() {
 fn a_yes_counts_only_if_it_was_possible() {
     let yes = br#"{"action":"accept","content":{"approved":true}}"#;
     let no = br#"{"action":"accept","content":{"approved":false}}"#;
-    let verdict = |text, is_approvable| verdict(text, "a", is_approvable, &Scrub::default());
+    let verdict = |text, is_approvable| {
+        let form = None;
+        let possible = Possible {
+            is_approvable,
+            form,
+        };
+        verdict(text, "a", &possible, &Scrub::default())
+    };
     assert_eq!(verdict(yes, true).unwrap().choice, Choice::Approve);
     assert_eq!(verdict(no, false).unwrap().choice, Choice::Deny);
     assert_eq!(verdict(yes, false).unwrap_err().kind, FailureKind::Rejected);
+}
+
+const FORM: &str = r#"{"type":"object","properties":{"po":{"type":"string","minLength":3},"n":{"type":"integer"}},"required":["po"]}"#;
+
+#[test]
+fn a_form_is_part_of_the_schema_and_its_answers_come_back() {
+    let item = Item {
+        form: Some(FORM.to_owned()),
+        ..item("1")
+    };
+    let disclosure = Disclosure::new(&item, Show::Full, &Redaction::default()).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(&to_json(&disclosure.with_forms(), None).unwrap()).unwrap();
+    let schema = &document["requestedSchema"];
+    assert_eq!(schema["properties"]["po"]["minLength"], 3);
+    assert_eq!(schema["properties"]["approved"]["type"], "boolean");
+    assert_eq!(schema["required"], serde_json::json!(["approved", "po"]));
+    let answer = |content: &str| {
+        let text = format!(r#"{{"action":"accept","content":{content}}}"#);
+        let possible = Possible {
+            is_approvable: true,
+            form: Some(FORM.to_owned()),
+        };
+        let mut scrub = Scrub::default();
+        scrub.add("the-engines-secret");
+        verdict(text.as_bytes(), "a", &possible, &scrub)
+    };
+    let yes = answer(r#"{"approved":true,"po":"PO-7","n":7,"reason":"ok"}"#).unwrap();
+    assert_eq!(yes.fields.as_deref(), Some(r#"{"n":7,"po":"PO-7"}"#));
+    assert_eq!(yes.reason.as_deref(), Some("ok"));
+    // INVARIANT 9: the agent reads the answers.
+    let yes = answer(r#"{"approved":true,"po":"PO the-engines-secret"}"#).unwrap();
+    assert!(!yes.fields.unwrap().contains("the-engines-secret"));
+    for broken in [
+        r#"{"approved":true}"#,
+        r#"{"approved":true,"po":"x"}"#,
+        r#"{"approved":true,"po":"PO-7","n":"many"}"#,
+        r#"{"approved":true,"po":"PO-7","more":1}"#,
+        r#"{"approved":true,"po":{"a":1}}"#,
+    ] {
+        let failure = answer(broken).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Rejected);
+        assert!(failure.why.contains("form"), "{}", failure.why);
+    }
+    let no = answer(r#"{"approved":false,"po":"x"}"#).unwrap();
+    assert_eq!((no.choice, no.fields), (Choice::Deny, None));
+}
+
+#[test]
+fn answers_that_nobody_asked_for_are_dropped() {
+    let text = br#"{"action":"accept","content":{"approved":true,"po":"PO-7"}}"#;
+    let possible = Possible {
+        is_approvable: true,
+        form: None,
+    };
+    let yes = verdict(text, "a", &possible, &Scrub::default()).unwrap();
+    assert_eq!((yes.choice, yes.fields), (Choice::Approve, None));
 }

@@ -127,6 +127,7 @@ fn responsible<'a>(
 
 fn verdict(choice: Choice, user: &str, reason: Option<String>) -> CarriedVerdict {
     CarriedVerdict {
+        fields: None,
         choice,
         reason,
         approver: Some(format!("slack:{user}")),

@@ -344,6 +344,7 @@ async fn decide(
 
 fn verdict(choice: Choice, reason: Option<String>, who: &User) -> CarriedVerdict {
     CarriedVerdict {
+        fields: None,
         choice,
         reason,
         approver: Some(who.approver()),

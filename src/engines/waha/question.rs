@@ -167,6 +167,7 @@ impl Question {
             }
             if let Some(reply) = first(replies) {
                 let verdict = CarriedVerdict {
+                    fields: None,
                     choice: reply.choice,
                     reason: None,
                     approver: Some(approver(&reply.approver)),

@@ -70,6 +70,7 @@ impl Question {
             None => return,
         };
         let verdict = CarriedVerdict {
+            fields: None,
             choice,
             reason: None,
             approver: Some(self.settings.approver.to_string()),

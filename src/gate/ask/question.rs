@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ask, Effect, Event, StepContext, Subject};
+use crate::approval::form::accepts;
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::approval::request::ApprovalRequest;
 use crate::evidence::record::Outcome;
@@ -36,6 +37,8 @@ pub struct Question {
     ends: Option<Duration>,
     /// When the last verdict was given, in milliseconds since 1970.
     decided_ms: i64,
+    /// Its answers to the form.
+    fields: Option<String>,
 }
 
 /// Something to do for a question.
@@ -66,6 +69,8 @@ pub enum QuestionEnd {
         assurance: Assurance,
         /// When, in milliseconds since 1970.
         decided_ms: i64,
+        /// The answers to the form, a JSON object; `None` if there is no form, and for a no.
+        fields: Option<String>,
     },
     /// Nobody decided in time.
     Expired,
@@ -145,6 +150,7 @@ impl Question {
             ids: RequestIds::new(seed),
             key,
             decided_ms: 0,
+            fields: None,
         }
     }
 
@@ -173,6 +179,11 @@ impl Question {
             FromEngine::Verdict { verdict, .. } if !self.settings.counts(verdict.assurance) => {
                 vec![QuestionOutput::Disregarded(
                     "its assurance is below `requireAssurance`",
+                )]
+            }
+            FromEngine::Verdict { verdict, .. } if !self.is_filled_in(&verdict) => {
+                vec![QuestionOutput::Disregarded(
+                    "its answers do not fit the form",
                 )]
             }
             FromEngine::Verdict {
@@ -219,12 +230,19 @@ impl Question {
         }
     }
 
+    /// INVARIANT: a yes whose answers do not fit the form is no yes.
+    fn is_filled_in(&self, verdict: &Verdict) -> bool {
+        verdict.choice == Choice::Deny
+            || accepts(self.request.form.as_deref(), verdict.fields.as_deref())
+    }
+
     fn decided(
         &mut self,
         (engine, verdict): (crate::gate::EngineId, Verdict),
         now: Now,
     ) -> Vec<QuestionOutput> {
         self.decided_ms = verdict.decided_ms;
+        self.fields = verdict.fields.clone();
         self.step(Event::Decided { engine, verdict }, now)
     }
 
@@ -349,6 +367,7 @@ impl Question {
                     engine: via.engine,
                     assurance,
                     decided_ms: self.decided_ms,
+                    fields: self.fields.clone(),
                 }));
             }
             Effect::Refuse { failed, .. } => {
@@ -384,6 +403,7 @@ impl Question {
                 engine: via.engine,
                 assurance,
                 decided_ms: self.decided_ms,
+                fields: None,
             },
             (Refusal::TimedOut, _) => QuestionEnd::Expired,
             _ => QuestionEnd::Failed(failed.log_text()),

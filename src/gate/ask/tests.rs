@@ -241,6 +241,7 @@ fn fails() -> Event {
 
 fn decided(choice: Choice) -> Event {
     let verdict = Verdict {
+        fields: None,
         choice,
         reason: None,
         cover: Duration::from_secs(5),

@@ -104,6 +104,7 @@ fn a_verdict_without_the_passphrase_is_recorded_and_decides_nothing() {
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
     let verdict = Verdict {
+        fields: None,
         choice: Choice::Approve,
         reason: Some("believe me".into()),
         cover: MINUTE,

@@ -279,6 +279,7 @@ impl Scene {
         change: impl FnOnce(&mut Verdict),
     ) {
         let mut verdict = Verdict {
+            fields: None,
             choice,
             reason: None,
             cover: Duration::ZERO,

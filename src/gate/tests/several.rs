@@ -86,6 +86,7 @@ fn verdict(engine: &str, item: &Item, choice: Choice) -> FromEngine {
         engine: id(engine),
         item: item.id.clone(),
         verdict: Verdict {
+            fields: None,
             choice,
             reason: None,
             cover: Duration::ZERO,

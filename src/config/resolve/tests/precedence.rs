@@ -258,6 +258,9 @@ fn two_values(setting: &Setting) -> [String; 2] {
             r#"{"t":{"readOnlyHint":false}}"#.into(),
         ],
         "auditRedact" => [r#"{"names":["a1"]}"#.into(), r#"{"names":["b2"]}"#.into()],
+        "approvalForm" => ["a", "b"].map(|name| {
+            format!(r#"{{"type":"object","properties":{{"{name}":{{"type":"boolean"}}}}}}"#)
+        }),
         "inbox" => ["1", "2"].map(|port| format!(r#"{{"pageUrl":"http://localhost:{port}"}}"#)),
         "clientIdMetadataUrl" => [
             quoted("https://a.example/x.json"),

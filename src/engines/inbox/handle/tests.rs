@@ -236,6 +236,7 @@ fn request(argument: &str) -> ApprovalRequest {
     );
     let call = KeptCall::read(&line).unwrap();
     ApprovalRequest {
+        form: None,
         server: "db".into(),
         tool: "drop".into(),
         is_listed: true,
@@ -271,6 +272,7 @@ fn park(id: &str) -> ToEngine {
 
 fn verdict(choice: Choice) -> Verdict {
     Verdict {
+        fields: None,
         choice,
         reason: Some("only with token=hunter3".to_owned()),
         cover: Duration::ZERO,

@@ -21,6 +21,7 @@ use super::App;
 use super::routes::{is_id, set_security_headers};
 use crate::approval::item::{Assurance, Verdict};
 use crate::engines::inbox::store::{Decided, SignedVerdict, StoreError, cut_reason};
+use crate::engines::request::fitting;
 use crate::engines::{BadCallback, CallbackAnswer, Delivery};
 
 /// The largest body, in bytes.
@@ -90,6 +91,8 @@ async fn receive(
     if item.fingerprint() != answer.fingerprint {
         return Err(Refusal::Conflict(OTHER));
     }
+    let verdict = fitting(answer.verdict, item.form.as_deref()).map_err(Refusal::Conflict)?;
+    let answer = CallbackAnswer { verdict, ..answer };
     match callback.deliver(&answer, &item) {
         Delivery::Delivered => {}
         Delivery::Refused(why) => return Err(Refusal::Conflict(why)),
@@ -110,6 +113,7 @@ fn decide(app: &App, engine: &str, answer: &CallbackAnswer) -> Result<(), Refusa
     let signed = SignedVerdict {
         verdict: Verdict {
             choice: verdict.choice,
+            fields: verdict.fields.clone(),
             reason: (verdict.reason.as_deref()).map(|reason| cut_reason(reason).to_owned()),
             cover: Duration::ZERO,
             assurance: Assurance::SharedSecret,

@@ -1,10 +1,13 @@
 //! Renders one item: as a card in the list, and on its own page.
 
+use super::answers;
 use super::approver;
 use super::call::{self, Folding, HeadingLevel, NAME_LIMIT};
 use super::decide::MINUTES;
+use super::form::Form;
 use super::html::Html;
 use super::time::{ago, left, moment};
+use crate::approval::form::BadAnswer;
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::approval::request::QuestionKind;
 use crate::engines::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, State};
@@ -48,6 +51,10 @@ pub(super) enum Message {
 pub(super) struct Typed<'a> {
     pub(super) reason: &'a str,
     pub(super) minutes: &'a str,
+    /// The whole form.
+    pub(super) sent: Option<&'a Form>,
+    /// Why its answers were not taken.
+    pub(super) problem: Option<&'a BadAnswer>,
 }
 
 /// Values that all cards of a page share.
@@ -169,6 +176,11 @@ pub(super) fn detail(
     html.raw("<p class=\"crumb\"><a href=\"/\">← All approvals</a></p>");
     if let Some(message) = message {
         notice(message, entry.state, html);
+    }
+    if let Some(problem) = typed.problem {
+        html.raw("<div class=\"said bad\" id=\"said\" role=\"alert\">Nothing was decided: ")
+            .text(&problem.to_string())
+            .raw(".</div>");
     }
     html.raw("<article class=\"card single ")
         .raw(risk_class(item.risk));
@@ -445,15 +457,19 @@ fn actions(
     html.raw("\"><input type=\"hidden\" name=\"from\" value=\"")
         .raw(from)
         .raw("\">");
+    answers::fields(item, typed.sent, html);
     if context.needs_passphrase {
         passphrase(html);
     }
     // Enter in a field presses the first button, so that must be the harmless one.
     html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason (optional)</span><input type=\"text\" placeholder=\"the agent sees it\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
     html.value(typed.reason);
-    html.raw(
-        "\"></label><button class=\"button no\" name=\"choice\" value=\"deny\">Deny</button></div>",
-    );
+    html.raw("\"></label><button class=\"button no\" name=\"choice\" value=\"deny\"");
+    // A no fills in nothing.
+    html.raw(match item.form.is_some() {
+        true => " formnovalidate>Deny</button></div>",
+        false => ">Deny</button></div>",
+    });
     html.raw("<div class=\"approve\"><label class=\"field\"><span>Approval covers</span><select name=\"minutes\">");
     for minutes in MINUTES {
         html.raw("<option value=\"").number(minutes).raw("\"");

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::answers;
 use super::card::{Message, Typed};
 use super::error::PageError;
 use super::form::Form;
@@ -32,16 +33,27 @@ pub(super) async fn decide(
         return Ok(too_late(&id, &form, entry.state));
     }
     let mut verdict = verdict(&form, &session, app.now().unix_ms)?;
-    let refuse = |status, message| {
-        let typed = Typed {
-            reason: form.get("reason"),
-            minutes: form.get("minutes"),
-        };
-        item_page(&app, &session, &entry, Some(message), &typed, status)
+    let typed = Typed {
+        reason: form.get("reason"),
+        minutes: form.get("minutes"),
+        sent: Some(&form),
+        problem: None,
     };
+    let refuse = |status, message| item_page(&app, &session, &entry, Some(message), &typed, status);
     // The form must have shown exactly this item.
     if form.get("shown") != entry.item.fingerprint() {
         return refuse(StatusCode::CONFLICT, Message::Changed);
+    }
+    if verdict.choice == Choice::Approve {
+        match answers::read(&entry.item, &form) {
+            Ok(fields) => verdict.fields = fields,
+            Err(problem) => {
+                let problem = Some(&problem);
+                let typed = Typed { problem, ..typed };
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return item_page(&app, &session, &entry, None, &typed, status);
+            }
+        }
     }
     let item = [(id.clone(), entry.item.fingerprint())];
     let signature = match signatures(&app, &session, &form, &item, &mut verdict).await {
@@ -87,6 +99,7 @@ pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Ver
         0
     };
     Ok(Verdict {
+        fields: None,
         choice,
         reason: form
             .filled("reason")

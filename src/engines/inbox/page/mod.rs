@@ -13,6 +13,7 @@
 //! only, to a host name of its own.
 
 mod access;
+mod answers;
 mod approver;
 mod bucket;
 mod call;

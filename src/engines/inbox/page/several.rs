@@ -105,6 +105,9 @@ const RISKY: &str = "High-risk calls must be approved one by one. Nothing was de
 const LARGE: &str =
     "A call that is too large for the list must be approved on its own page. Nothing was decided.";
 
+const WITH_FORM: &str =
+    "A call with a form to fill in must be approved by itself. Nothing was decided.";
+
 /// Reads the items that a form selects, and the fingerprint of what was shown of each.
 fn picked(form: &Form) -> Result<Vec<(String, String)>, PageError> {
     let picked: Vec<_> = form
@@ -129,6 +132,9 @@ fn picked(form: &Form) -> Result<Vec<(String, String)>, PageError> {
 fn may_approve(entry: &Entry) -> Result<(), PageError> {
     if entry.item.risk == Risk::High {
         return Err(PageError::Form(RISKY));
+    }
+    if entry.item.form.is_some() {
+        return Err(PageError::Form(WITH_FORM));
     }
     if entry.item.call.len() > MAX_LISTED {
         return Err(PageError::Form(LARGE));

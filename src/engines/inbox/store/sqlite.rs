@@ -138,7 +138,7 @@ impl ApprovalRequests for SqliteStore {
                 return Err(DbError::Kind(ErrorKind::Full));
             }
             let key = item.tool.to_lowercase();
-            let columns: [(&str, &dyn ToSql); 21] = [
+            let columns: [(&str, &dyn ToSql); 22] = [
                 ("id", &item.id),
                 ("proxy", &proxy),
                 ("state", &State::Waiting.as_str()),
@@ -154,6 +154,7 @@ impl ApprovalRequests for SqliteStore {
                 ("client", &item.client),
                 ("title", &item.title),
                 ("client_title", &item.client_title),
+                ("form", &item.form),
                 ("asked_ms", &item.asked_ms),
                 ("expires_ms", &item.expires_ms),
                 ("open", &true),
@@ -218,7 +219,8 @@ impl ApprovalRequests for SqliteStore {
             }
             let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
-                 redacted = NULL, delivery = 1, approver = ?9, engine = ?10 WHERE seq = ?1";
+                 redacted = NULL, delivery = 1, approver = ?9, engine = ?10, \
+                 fields = ?11 WHERE seq = ?1";
             let values = rusqlite::params![
                 seq,
                 State::Decided(verdict.choice).as_str(),
@@ -230,6 +232,7 @@ impl ApprovalRequests for SqliteStore {
                 redacted_call(tx, seq)?,
                 verdict.approver,
                 signed.engine,
+                verdict.fields,
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
@@ -270,7 +273,7 @@ impl ApprovalRequests for SqliteStore {
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, approver = NULL, engine = NULL, signature = NULL, delivery = 3, \
+             cover_ms = NULL, assurance = NULL, approver = NULL, engine = NULL, signature = NULL, delivery = 3, fields = NULL, \
              resume = CASE WHEN whole IS NOT NULL THEN resume END WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),
@@ -294,8 +297,8 @@ impl ApprovalRequests for SqliteStore {
             return Ok(Vec::new());
         }
         self.write(|tx| {
-            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature, engine \
-                 FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
+            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature, engine, \
+                 fields FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
             let mut found = tx.prepare(sql)?;
             let found = found.query_map([proxy], |row| {
                 Ok((row.get("id")?, rows::signed_verdict(row)?))
@@ -582,7 +585,7 @@ fn settle(
     for (seq, reason, approver) in found {
         let [reason, approver] =
             [reason, approver].map(|words| words.map(|words| redaction.text(&words).into_owned()));
-        let sql = "UPDATE items SET whole = NULL, delivery = NULL, resume = NULL, reason = ?, approver = ? \
+        let sql = "UPDATE items SET whole = NULL, delivery = NULL, resume = NULL, fields = NULL, reason = ?, approver = ? \
              WHERE seq = ?";
         tx.execute(sql, (reason, approver, seq))?;
     }

@@ -197,6 +197,7 @@ impl Worker {
     fn decide(&mut self, item: String, engine: EngineId, carried: CarriedVerdict) {
         let verdict = Verdict {
             choice: carried.choice,
+            fields: carried.fields,
             reason: carried.reason.map(|reason| cut_reason(&reason).to_owned()),
             cover: Duration::ZERO,
             assurance: self.couriers.reach(engine),

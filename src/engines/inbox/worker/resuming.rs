@@ -90,6 +90,7 @@ impl Worker {
                 // INVARIANT 2: the fingerprint is of what this session would show. What the store says about the call
                 // does not count.
                 fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),
+                form: request.form.as_deref().map(str::to_owned),
                 is_listed: false,
                 opens_browser: false,
                 answers: answers.clone(),

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::{PATIENCE, Waiting, Worker};
-use crate::approval::item::{Assurance, Verdict};
+use crate::approval::form::accepts;
+use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::engines::Ending;
 use crate::engines::inbox::store::{ErrorKind, SignedVerdict};
 use crate::engines::registry::stored_assurance;
@@ -15,6 +16,7 @@ use crate::sys::with_causes;
 /// Why a verdict does not count.
 const NOT_SIGNED: &str = "it was not made with the passphrase";
 const BELOW_REQUIRED: &str = "its assurance is below `requireAssurance`";
+const NOT_FILLED_IN: &str = "its answers do not fit the form";
 
 impl Worker {
     /// Takes new verdicts from the store and delivers them.
@@ -63,6 +65,10 @@ impl Worker {
             None => self.check(item, waiting, &signed),
         };
         let mut verdict = signed.verdict;
+        let is_filled_in = accepts(waiting.form.as_deref(), verdict.fields.as_deref());
+        if verdict.choice == Choice::Approve && !is_filled_in {
+            return self.disregard(item, verdict, NOT_FILLED_IN);
+        }
         let is_enough = |assurance| {
             let mut required = self.settings.required.iter();
             required.all(|required| required.is_met_by(assurance))

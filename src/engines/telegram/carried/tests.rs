@@ -67,6 +67,7 @@ async fn a_verdict_is_written_when_its_question_has_ended() {
         username: None,
     };
     let verdict = CarriedVerdict {
+        fields: None,
         choice: Choice::Approve,
         reason: None,
         approver: Some(user.approver()),

@@ -23,6 +23,7 @@ fn request() -> Arc<ApprovalRequest> {
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"request_approval"}}"#;
     let call = KeptCall::read(call).unwrap();
     Arc::new(ApprovalRequest {
+        form: None,
         server: "books".into(),
         tool: "request_approval".into(),
         is_listed: true,
@@ -84,6 +85,19 @@ impl Scene {
             disregarded: 0,
             end: None,
         }
+    }
+
+    fn with_form(form: &str) -> Scene {
+        let mut scene = Scene::new(vec![channel(SLACK)], None);
+        let request = ApprovalRequest {
+            form: Some(form.into()),
+            ..(*request()).clone()
+        };
+        let settings = scene.question.settings.clone();
+        scene.question = Question::new(Arc::new(request), settings, None, [3; 32], scene.now);
+        let outputs = scene.question.begin(scene.now);
+        scene.take(outputs);
+        scene
     }
 
     fn begun(channels: Vec<Channel>) -> Scene {
@@ -153,6 +167,7 @@ fn verdict(engine: EngineId, item: String, choice: Choice, assurance: Assurance)
         engine,
         item,
         verdict: Verdict {
+            fields: None,
             choice,
             reason: Some("see OPS-12".to_owned()),
             cover: HOUR,
@@ -401,6 +416,74 @@ fn a_resumed_question_expires_with_its_item() {
     assert_eq!(scene.end, None);
     scene.pass(super::super::GRACE);
     assert_eq!(scene.end, Some(QuestionEnd::Expired));
+}
+
+#[test]
+fn a_yes_counts_only_with_answers_that_fit_the_form() {
+    let form = r#"{"type":"object","properties":{"po":{"type":"string","minLength":3}},"required":["po"]}"#;
+    let answered = |item: &str, choice, fields: Option<&str>| {
+        let level = Assurance::ChannelAuthenticated;
+        let FromEngine::Verdict {
+            engine,
+            item,
+            verdict,
+        } = verdict(SLACK, item.to_owned(), choice, level)
+        else {
+            unreachable!()
+        };
+        let fields = fields.map(str::to_owned);
+        let verdict = Verdict { fields, ..verdict };
+        FromEngine::Verdict {
+            engine,
+            item,
+            verdict,
+        }
+    };
+    let mut scene = Scene::with_form(form);
+    let item = scene.asked[0].1.clone();
+    for fields in [
+        None,
+        Some("{}"),
+        Some(r#"{"po":"x"}"#),
+        Some(r#"{"po":"PO-7","more":1}"#),
+        Some("{"),
+    ] {
+        let before = scene.disregarded;
+        scene.gets(answered(&item, Choice::Approve, fields));
+        assert_eq!(
+            (scene.disregarded, &scene.end),
+            (before + 1, &None),
+            "{fields:?}"
+        );
+    }
+    let answers = r#"{"po":"PO-7"}"#;
+    scene.gets(answered(&item, Choice::Approve, Some(answers)));
+    let Some(QuestionEnd::Decided { choice, fields, .. }) = scene.end else {
+        panic!("{:?}", scene.end);
+    };
+    assert_eq!(
+        (choice, fields.as_deref()),
+        (Choice::Approve, Some(answers))
+    );
+
+    let mut scene = Scene::with_form(form);
+    let item = scene.asked[0].1.clone();
+    scene.gets(answered(&item, Choice::Deny, None));
+    let fields = match scene.end {
+        Some(QuestionEnd::Decided {
+            choice: Choice::Deny,
+            fields,
+            ..
+        }) => fields,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fields, None);
+
+    // Nobody was asked to fill anything in.
+    let mut scene = Scene::begun(vec![channel(SLACK)]);
+    let item = scene.asked[0].1.clone();
+    scene.gets(answered(&item, Choice::Approve, Some(answers)));
+    assert_eq!((scene.disregarded, &scene.end), (1, &None));
 }
 
 #[test]

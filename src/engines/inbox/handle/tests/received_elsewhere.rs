@@ -107,6 +107,7 @@ impl Scene {
 
 fn carried(approver: &str, choice: Choice) -> CarriedVerdict {
     CarriedVerdict {
+        fields: None,
         choice,
         reason: Some("seen".to_owned()),
         approver: Some(approver.to_owned()),

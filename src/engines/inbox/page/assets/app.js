@@ -182,7 +182,8 @@ import {
 
   const itemsOf = (root) => new Map(all('#cards > li', root).map((item) => [$('.card', item).id, item]));
   const isGone = (item) => $('.card', item).classList.contains('gone');
-  const isTyped = (card) => all('input[type=text], input[type=password]', card).some((field) => field.value !== field.defaultValue);
+  const isTyped = (card) => all('.actions input:not([type=hidden])', card).some((field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked)
+    || all('.answers option', card).some((option) => option.selected && !option.defaultSelected && option.value);
   const isSelected = (element) => {
     const selection = getSelection();
     return !selection.isCollapsed && selection.rangeCount > 0 && selection.getRangeAt(0).intersectsNode(element);
@@ -298,6 +299,10 @@ import {
     for (const name of ['reason', 'minutes', 'passphrase']) {
       const field = $(`[name=${name}]`, to);
       if (field) field.value = value(from, name) ?? field.value;
+    }
+    for (const field of all('.answers [name]', to)) {
+      const old = $(`[name=${field.name}]`, from);
+      if (old) [field.value, field.checked] = [old.value, old.checked];
     }
     const [box, was] = [to, from].map((card) => $('.pick input', card));
     if (box && was) box.checked = was.checked;

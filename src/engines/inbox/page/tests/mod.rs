@@ -1,5 +1,6 @@
 //! Tests of the page through its HTTP interface, as a browser or an attacker sees it.
 
+mod answers;
 mod attacked;
 mod callback;
 mod conforms;

@@ -207,6 +207,7 @@ async fn every_verdict_shows_its_name_as_self_declared() {
     ];
     for (number, (assurance, _)) in (1..).zip(places) {
         let verdict = Verdict {
+            fields: None,
             choice: Choice::Deny,
             reason: None,
             cover: std::time::Duration::ZERO,

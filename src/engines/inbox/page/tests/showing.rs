@@ -84,6 +84,7 @@ async fn no_text_from_outside_is_ever_markup() {
     ];
     pages.push(visitor.get(&path).await.text);
     let verdict = Verdict {
+        fields: None,
         choice: Choice::Deny,
         reason: Some(evil.to_owned()),
         cover: std::time::Duration::ZERO,
@@ -556,6 +557,7 @@ async fn a_history_row_shows_the_call_the_approver_the_engine_and_the_reason() {
     let visitor = Visitor::logged_in(false).await;
     let call = json!({"name": "delete_user", "arguments": {"text": "<b>".repeat(200)}});
     let verdict = |assurance| Verdict {
+        fields: None,
         choice: Choice::Deny,
         reason: Some("no <i>".to_owned()),
         cover: std::time::Duration::ZERO,

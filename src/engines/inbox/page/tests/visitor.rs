@@ -430,6 +430,7 @@ pub(super) fn decide_path(item: &Item) -> String {
 /// Returns a waiting item with this call.
 pub(super) fn item(number: u32, call: &str) -> Item {
     Item {
+        form: None,
         id: format!("{number:032x}"),
         server: "crm".to_owned(),
         tool: "delete_user".to_owned(),

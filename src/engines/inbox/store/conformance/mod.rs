@@ -53,7 +53,7 @@ macro_rules! conforms_in_all {
     ($new:ident) => {
         $crate::engines::inbox::store::conformance::conforms! {
             $new:
-            requests: another_user_of_the_store_sees_and_decides_an_item_and_the_asker_takes_the_verdict_once, waiting_for_a_change_ends_with_the_change_or_the_time_limit, of_many_verdicts_at_once_exactly_one_counts, a_verdict_after_the_deadline_is_too_late_and_a_sweep_closes_the_item, a_parked_item_waits_past_its_first_deadline_and_its_approval_can_be_taken_later, parking_or_closing_a_decided_item_changes_nothing, an_item_is_withdrawn_only_while_nobody_has_decided, a_verdict_that_did_not_count_leaves_the_item_as_it_was, a_long_reason_is_cut_between_characters, the_items_of_a_dropped_lease_expire_and_those_of_a_live_one_here_do_not, maintenance_of_an_idle_store_is_not_reported_as_a_change, an_item_with_an_existing_id_is_refused_and_changes_nothing;
+            requests: a_form_is_shown_as_it_was_asked_and_only_the_asker_gets_its_answers, another_user_of_the_store_sees_and_decides_an_item_and_the_asker_takes_the_verdict_once, waiting_for_a_change_ends_with_the_change_or_the_time_limit, of_many_verdicts_at_once_exactly_one_counts, a_verdict_after_the_deadline_is_too_late_and_a_sweep_closes_the_item, a_parked_item_waits_past_its_first_deadline_and_its_approval_can_be_taken_later, parking_or_closing_a_decided_item_changes_nothing, an_item_is_withdrawn_only_while_nobody_has_decided, a_verdict_that_did_not_count_leaves_the_item_as_it_was, a_long_reason_is_cut_between_characters, the_items_of_a_dropped_lease_expire_and_those_of_a_live_one_here_do_not, maintenance_of_an_idle_store_is_not_reported_as_a_change, an_item_with_an_existing_id_is_refused_and_changes_nothing;
             lists: waiting_items_are_listed_oldest_first_and_history_newest_first, history_is_filtered_by_state_server_and_part_of_the_tools_name, items_are_found_by_the_beginning_of_their_ids, titles_are_kept_with_an_item;
             elsewhere: a_decision_made_elsewhere_is_history_without_secrets_and_never_waits, a_recorded_decision_cannot_replace_an_item, a_decision_made_elsewhere_updates_its_withdrawn_item;
             words: a_name_stays_with_its_verdict_until_that_does_not_count, an_invalid_name_written_by_another_program_reaches_no_proxy, secrets_of_the_asking_proxy_stay_out_of_the_history_whoever_decides, a_large_call_is_kept_in_64_kib;
@@ -177,6 +177,7 @@ pub(crate) fn is_changed(store: &mut dyn ApprovalRequests) -> bool {
 
 pub(crate) fn item(id: &str) -> Item {
     Item {
+        form: None,
         id: id.to_owned(),
         server: "files".to_owned(),
         tool: "delete_User".to_owned(),
@@ -206,6 +207,7 @@ pub(crate) fn asked(id: &str, asked_ms: i64) -> Item {
 pub(crate) fn verdict(choice: Choice, decided_ms: i64) -> SignedVerdict {
     SignedVerdict {
         verdict: Verdict {
+            fields: None,
             choice,
             reason: Some("because".to_owned()),
             cover: Duration::from_millis(1_500),

@@ -5,10 +5,34 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::{New, REDACTED, Scene, asked, ids, is_changed, item, verdict};
-use crate::approval::item::Choice;
+use crate::approval::item::{Choice, Item};
 use crate::engines::inbox::store::{
     Closed, Decided, Entry, ErrorKind, Filter, HISTORY_MS, MAX_REASON, State,
 };
+
+pub(crate) fn a_form_is_shown_as_it_was_asked_and_only_the_asker_gets_its_answers(new: New) {
+    let mut scene = Scene::new(new);
+    let mut page = scene.other();
+    let with_form = Item {
+        form: Some(r#"{"type":"object"}"#.to_owned()),
+        ..item("a")
+    };
+    scene.store.ask(&with_form, "p").unwrap();
+    assert_eq!(page.find("a").unwrap().unwrap().item, with_form);
+    let mut given = verdict(Choice::Approve, 2_000);
+    given.verdict.fields = Some(r#"{"card":"4711"}"#.to_owned());
+    page.decide("a", &given).unwrap();
+    let entry = page.find("a").unwrap().unwrap();
+    assert_eq!(entry.verdict.unwrap().fields, None);
+    let taken = scene.store.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
+    // One that does not count is forgotten, and another one may follow.
+    scene.store.reopen("a").unwrap();
+    let plain = verdict(Choice::Deny, 3_000);
+    page.decide("a", &plain).unwrap();
+    let taken = scene.store.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("a".to_owned(), plain)]);
+}
 
 pub(crate) fn another_user_of_the_store_sees_and_decides_an_item_and_the_asker_takes_the_verdict_once(
     new: New,

@@ -14,7 +14,7 @@ use crate::policy::Risk;
 /// The columns of an entry.
 pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, title, description, hints, call, \
      digest, client, client_title, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
-     assurance, approver, decided_ms, delivery, engine";
+     assurance, approver, decided_ms, delivery, engine, form";
 
 /// Stored in place of a call that cannot be read.
 const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
@@ -37,6 +37,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
             digest: row.get("digest")?,
             client: row.get("client")?,
             client_title: row.get("client_title")?,
+            form: row.get("form")?,
             asked_ms: row.get("asked_ms")?,
             expires_ms: row.get("expires_ms")?,
         },
@@ -63,6 +64,7 @@ pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
     Ok(SignedVerdict {
         verdict: Verdict {
             approver: verdict.approver.filter(is_name),
+            fields: row.get("fields")?,
             ..verdict
         },
         signature: row.get("signature")?,
@@ -111,6 +113,8 @@ fn verdict(row: &Row<'_>, choice: Choice) -> Result<Verdict, Error> {
     Ok(Verdict {
         choice,
         reason: row.get("reason")?,
+        // Only the proxy gets them.
+        fields: None,
         cover: Duration::from_millis(cover),
         assurance: word(row, "assurance", &Assurance::ALL, Assurance::as_str)?,
         approver: row.get("approver")?,

@@ -18,7 +18,7 @@ use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, stored in `user_version`.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 /// Identifies our database: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait while another process writes.
@@ -50,6 +50,9 @@ CREATE TABLE items (
     client_title TEXT,
     -- The channel that a verdict came through; none is the inbox.
     engine TEXT,
+    -- The form that a yes must fill in, and the answers, which are kept until the proxy has them.
+    form TEXT,
+    fields TEXT,
     asked_ms INTEGER NOT NULL,
     expires_ms INTEGER,
     parked_until_ms INTEGER,
@@ -152,7 +155,7 @@ CREATE INDEX IF NOT EXISTS old_approvals ON approvals (expires_ms);
 ";
 
 /// The columns that each version added to the previous one, all of type text.
-const ADDED: [&[&str]; 7] = [
+const ADDED: [&[&str]; 8] = [
     &[],
     &["items.redacted"],
     &["items.title", "items.client_title", "items.engine"],
@@ -161,6 +164,7 @@ const ADDED: [&[&str]; 7] = [
     &[],
     &[],
     &[],
+    &["items.form", "items.fields"],
 ];
 
 /// Returns true if the folder has a database.

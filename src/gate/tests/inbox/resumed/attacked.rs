@@ -126,6 +126,7 @@ fn a_yes_counts_in_its_own_session_if_its_question_could_not_be_marked() {
         item: item.clone(),
     }));
     let verdict = Verdict {
+        fields: None,
         choice: Choice::Approve,
         reason: None,
         cover: Duration::ZERO,

@@ -153,6 +153,7 @@ impl SharedInbox {
         let is_open = row.verdict.is_none() && !row.is_closed;
         if is_open {
             row.verdict = Some(Verdict {
+                fields: None,
                 choice,
                 reason: None,
                 cover,

@@ -109,6 +109,7 @@ fn a_verdict_is_taken_as_signed_and_kept_without_secrets() {
     scene.store.ask(&item("a"), "p").unwrap();
     let mut given = verdict(Choice::Deny, 2_000);
     given.verdict.reason = Some("not with token=hunter3 please".to_owned());
+    given.verdict.fields = Some(r#"{"card":"4711-0815"}"#.to_owned());
     scene.store.decide("a", &given).unwrap();
     let kept = |scene: &mut Scene| {
         scene
@@ -133,6 +134,10 @@ fn a_verdict_is_taken_as_signed_and_kept_without_secrets() {
         Some("not with token=[redacted] please")
     );
     assert!(!is_in_files(&scene, "hunter3"));
+    assert!(
+        !is_in_files(&scene, "4711-0815"),
+        "only the proxy keeps answers"
+    );
 }
 
 #[test]
@@ -171,6 +176,8 @@ fn is_upgraded(version: i64, old: &str) {
         "items DROP COLUMN engine",
         "items DROP COLUMN approver",
         "items DROP COLUMN resume",
+        "items DROP COLUMN form",
+        "items DROP COLUMN fields",
         "tokens DROP COLUMN approver",
     ];
     let newer = newer.map(|change| format!("ALTER TABLE {change}; "));
