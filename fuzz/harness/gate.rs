@@ -525,7 +525,6 @@ impl World {
     fn tell_yes(&mut self, item: String) {
         let verdict = Verdict {
             fields: None,
-            fields: None,
             choice: Choice::Approve,
             reason: None,
             cover: Duration::ZERO,
